@@ -1,0 +1,151 @@
+"""The error tree. Every error a person or a program can meet is one of these.
+
+    StropError
+    ├── InvalidRequestError        400  the request, the file or the argument is wrong
+    │   └── ConfigurationError     400  strop.toml, the environment or the machine is wrong
+    ├── AuthenticationError        401  no key, or none that we know
+    ├── PermissionDeniedError      403  a known key that may not do this
+    ├── NotFoundError              404  no such thing, or not for this key
+    │   └── ModelNotFoundError     404  no such model, or not for this key
+    ├── ConflictError              409  somebody else was first, or the state forbids it
+    ├── PayloadTooLargeError       413  a body over the limit
+    ├── RateLimitError             429  your quota
+    └── UnavailableError           503  no capacity now; try again after `retry_after` seconds
+        └── EngineError            502  the engine answered with an error, or not at all
+            └── EngineTimeoutError 504  the engine did not answer in time
+
+A message says what happened, to what, and the mend. On the wire it takes OpenAI's shape.
+"""
+
+from typing import Any, ClassVar
+
+
+class StropError(Exception):
+    """Base of the tree.
+
+    Attributes:
+        status: HTTP status of the answer that carries this error.
+        kind: OpenAI's `error.type`.
+        code: OpenAI's `error.code`, stable, for programs.
+        param: the request field at fault, where there is one.
+        retry_after: seconds after which a retry makes sense, where it does.
+    """
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    default_code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        self.retry_after = retry_after
+
+    def to_body(self) -> dict[str, dict[str, Any]]:
+        """Return the body that OpenAI's clients understand."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class InvalidRequestError(StropError):
+    """The request, the file or the argument is wrong."""
+
+    status = 400
+    kind = "invalid_request_error"
+    default_code = "invalid_request"
+
+
+class ConfigurationError(InvalidRequestError):
+    """strop.toml, the environment or the machine is wrong."""
+
+    default_code = "configuration"
+
+
+class AuthenticationError(StropError):
+    """No key, or none that we know."""
+
+    status = 401
+    kind = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class PermissionDeniedError(StropError):
+    """A known key that may not do this."""
+
+    status = 403
+    kind = "permission_error"
+    default_code = "permission_denied"
+
+
+class NotFoundError(StropError):
+    """No such thing, or not for this key: the two are one answer."""
+
+    status = 404
+    kind = "invalid_request_error"
+    default_code = "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """No such model, or not for this key: the two are one answer."""
+
+    default_code = "model_not_found"
+
+
+class ConflictError(StropError):
+    """Somebody else was first, or the state forbids it."""
+
+    status = 409
+    kind = "invalid_request_error"
+    default_code = "conflict"
+
+
+class PayloadTooLargeError(StropError):
+    """A body over the limit."""
+
+    status = 413
+    kind = "invalid_request_error"
+    default_code = "payload_too_large"
+
+
+class RateLimitError(StropError):
+    """Your quota is used up."""
+
+    status = 429
+    kind = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+
+class UnavailableError(StropError):
+    """No capacity now; try again after `retry_after` seconds."""
+
+    status = 503
+    kind = "server_error"
+    default_code = "unavailable"
+
+
+class EngineError(UnavailableError):
+    """The engine answered with an error, or not at all."""
+
+    status = 502
+    default_code = "engine_error"
+
+
+class EngineTimeoutError(EngineError):
+    """The engine did not answer in time."""
+
+    status = 504
+    default_code = "engine_timeout"

@@ -1,0 +1,159 @@
+"""Signed ids: what a feedback caller holds is proof enough that the answer was ours.
+
+An inference id is 48 characters of base32hex (0-9a-v, so that text order is time order) over
+
+    milliseconds since 1970 : 6 bytes, big-endian
+    key id                  : 1 byte, which of sign.key's keys signed it
+    flags                   : 1 byte, bit 0 = not logged
+    random                  : 8 bytes
+    tenant tag              : 4 bytes of BLAKE2b over the tenant's name
+    MAC                     : 10 bytes of BLAKE2b, keyed, over the 20 bytes before
+
+A forger needs 2^80 tries; the tag lets a worker tell a foreign id without asking the database.
+"""
+
+import base64
+import hmac
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from serving.errors import ConfigurationError, NotFoundError
+
+ID_LENGTH: Final = 48
+_MAC_BYTES: Final = 10
+_NOT_LOGGED: Final = 1
+PREFIXES: Final = ("chatcmpl-", "cmpl-", "resp_", "msg_")
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceId:
+    """A verified id, read."""
+
+    text: str
+    begun_at: datetime
+    tenant_tag: bytes
+    is_logged: bool
+
+    def belongs_to(self, tenant: str) -> bool:
+        """Whether `tenant` made the request."""
+        return hmac.compare_digest(self.tenant_tag, tenant_tag(tenant))
+
+
+class Signer:
+    """Mints and verifies inference ids with the keys of `sign.key`; the last key signs."""
+
+    def __init__(self, keys: dict[int, bytes]) -> None:
+        self._keys = keys
+        self._current = max(keys)
+
+    def mint(self, tenant: str, *, is_logged: bool = True) -> str:
+        """Return a new id for a request of `tenant`."""
+        return self.mint_at(time.time_ns() // 1_000_000, tenant, is_logged=is_logged)
+
+    def mint_at(self, milliseconds: int, tenant: str, *, is_logged: bool = True) -> str:
+        """Return a new id that says it was made at `milliseconds` since 1970."""
+        flags = 0 if is_logged else _NOT_LOGGED
+        head = (
+            milliseconds.to_bytes(6, "big")
+            + bytes((self._current, flags))
+            + os.urandom(8)
+            + tenant_tag(tenant)
+        )
+        return base64.b32hexencode(head + self._mac(self._current, head)).decode().lower()
+
+    def verify(self, text: str) -> InferenceId:
+        """Read an id, with or without the prefix that the engine gave it.
+
+        Raises:
+            NotFoundError: it is not one of ours. Says no more, by intent.
+        """
+        bare = strip_prefix(text)
+        try:
+            raw = base64.b32hexdecode(bare.upper()) if len(bare) == ID_LENGTH else b""
+        except ValueError:
+            raw = b""
+        head, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        if len(raw) != 30 or head[6] not in self._keys:
+            raise unknown_inference()
+        if not hmac.compare_digest(mac, self._mac(head[6], head)):
+            raise unknown_inference()
+        return InferenceId(
+            text=bare.lower(),
+            begun_at=begun_at(bare),
+            tenant_tag=head[16:20],
+            is_logged=not head[7] & _NOT_LOGGED,
+        )
+
+    def _mac(self, key_id: int, head: bytes) -> bytes:
+        return blake2b(head, key=self._keys[key_id], digest_size=_MAC_BYTES).digest()
+
+
+def unknown_inference() -> NotFoundError:
+    """Unknown, foreign, unlogged and purged ids get this one answer."""
+    return NotFoundError("There is no such inference.", code="inference_not_found")
+
+
+def strip_prefix(text: str) -> str:
+    """Return the id without `chatcmpl-` and its like."""
+    for prefix in PREFIXES:
+        if text.startswith(prefix):
+            return text.removeprefix(prefix)
+    return text
+
+
+def begun_at(inference_id: str) -> datetime:
+    """Return when the id was made: UTC, to the millisecond. The id is taken as ours."""
+    raw = base64.b32hexdecode(inference_id[:16].upper())
+    milliseconds = int.from_bytes(raw[:6], "big")
+    # Integer arithmetic: the partition key has to come out the same every time.
+    seconds, rest = divmod(milliseconds, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+
+
+def tenant_tag(tenant: str) -> bytes:
+    """Return the 4 bytes that stand for a tenant inside an id."""
+    return blake2b(tenant.encode(), digest_size=4).digest()
+
+
+def load_signer(path: Path) -> Signer:
+    """Read `sign.key`: lines of `key-id hex`, 0 to 255; the highest id signs.
+
+    Raises:
+        ConfigurationError: the file is missing or no key file.
+    """
+    try:
+        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        return Signer({int(number): bytes.fromhex(key) for number, key in lines})
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{path} does not exist. `strop migrate` makes it on a new home."
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no key file: {error}.") from error
+
+
+def make_sign_key(path: Path) -> None:
+    """Create `sign.key` with one key, readable by its owner only; leave an existing one be."""
+    write_secret(path, f"1 {secrets.token_hex(32)}\n")
+
+
+def write_secret(path: Path, text: str) -> bool:
+    """Create a 0600 file whole or not at all; return False where one is there already."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    try:
+        # A link, not a rename: of two processes that start at once, one wins and none overwrites.
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True

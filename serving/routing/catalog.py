@@ -1,0 +1,90 @@
+"""What a gateway worker knows of the database: frozen values, looked up in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from serving.types import Role, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who is calling, and what they may do."""
+
+    key_id: str
+    tenant: str
+    role: Role
+    alias: str | None = None
+    """The one alias that this key may call; None: any."""
+    is_logged: bool = True
+    is_trainable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What an alias serves. `adapter` None: the pool's base model as it is."""
+
+    id: int
+    number: int
+    pool: str
+    adapter: str | None = None
+    adapter_digest: str | None = None
+    system_prompt: str | None = None
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A client-visible name, its champion, and perhaps a challenger with a share of traffic."""
+
+    id: int
+    tenant: str
+    name: str
+    task: Task
+    champion: Release
+    challenger: Release | None = None
+    previous: Release | None = None
+    is_shared: bool = False
+    canary_percent: float = 0
+    canary_revision: int = 0
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """The releases that may get traffic now: champion, challenger, previous."""
+        held = (self.champion, self.challenger, self.previous)
+        return tuple(release for release in held if release is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Keys and aliases as of one revision of the database."""
+
+    revision: int = 0
+    principals: Mapping[str, Principal] = field(default_factory=dict)
+    """SHA-256 of the key, hexadecimal -> principal; revoked keys are not in it."""
+    aliases: Mapping[tuple[str, str], Alias] = field(default_factory=dict)
+    """(tenant, name) -> alias."""
+    shared: Mapping[str, Alias] = field(default_factory=dict)
+    """name -> alias that every tenant may call."""
+
+    @property
+    def all_aliases(self) -> tuple[Alias, ...]:
+        """Every alias once, whoever owns it."""
+        return tuple(self.aliases.values())
+
+    def principal_of(self, key: str) -> Principal | None:
+        """Return whose key this is. Looked up by hash, so timing tells nothing about the key."""
+        return self.principals.get(digest_of(key))
+
+    def alias_for(self, tenant: str, name: str) -> Alias | None:
+        """Return the tenant's own alias of that name, else the shared one."""
+        return self.aliases.get((tenant, name)) or self.shared.get(name)
+
+
+def digest_of(key: str) -> str:
+    """Return the form in which a key is kept: SHA-256, hexadecimal.
+
+    A plain hash is enough: keys are 256 random bits, there is no password to guess.
+    """
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,85 @@
+"""The database as the rest of Strop sees it: sessions, the catalogue's revision, and who listens.
+
+Nobody below the edge commits: `Database.session()` commits when its block ends well.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+CHANNEL = "strop_catalog"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One PostgreSQL database and its pool of connections."""
+
+    url: str
+    """postgresql://..., as psycopg reads it."""
+    engine: AsyncEngine
+
+    @classmethod
+    def connect(cls, url: str, *, pool_size: int = 5) -> "Database":
+        """Return the database at `url`; no connection is made before the first session."""
+        engine = create_async_engine(
+            make_url(url).set(drivername="postgresql+psycopg"),
+            pool_size=pool_size,
+            pool_pre_ping=True,
+            connect_args={"options": "-c timezone=UTC", "application_name": "strop"},
+        )
+        return cls(url, engine)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[AsyncSession]:
+        """Yield a session; commit at the end of the block, roll back if it raised."""
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            yield session
+            await session.commit()
+
+    @asynccontextmanager
+    async def lock(self, name: str) -> AsyncGenerator[bool]:
+        """Try to hold the advisory lock `name`; yield whether we do. Dies with its connection."""
+        async with self.engine.connect() as connection:
+            number = await connection.scalar(
+                text("SELECT hashtextextended(:name, 0)"), {"name": name}
+            )
+            values = {"number": number}
+            held = await connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), values)
+            try:
+                yield bool(held)
+            finally:
+                if held:
+                    await connection.execute(text("SELECT pg_advisory_unlock(:number)"), values)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncGenerator[psycopg.AsyncConnection]:
+        """Yield a connection of its own that hears every new revision (`connection.notifies()`)."""
+        connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            yield connection
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self.engine.dispose()
+
+
+async def raise_revision(session: AsyncSession) -> int:
+    """Number the catalogue anew and, on commit, tell every gateway worker.
+
+    The row's lock also puts changes of the catalogue into one order.
+    """
+    revision = await session.scalar(
+        text("UPDATE strop_revision SET value = value + 1 WHERE id = 1 RETURNING value")
+    )
+    await session.scalar(
+        text("SELECT pg_notify(:channel, :revision)"),
+        {"channel": CHANNEL, "revision": str(revision)},
+    )
+    return int(revision)

