@@ -18,8 +18,30 @@ from serving.store.embedded import (
     database_url,
     start_server,
 )
+from tests.scale import Scale
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--prove`: the full counts, and the tests that are only worth it then."""
+    parser.addoption("--prove", action="store_true", help="full counts; writes bench/results")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave `prove` tests out of a plain run, and put what breaks the stack at the end."""
+    if not config.getoption("--prove"):
+        skip = pytest.mark.skip(reason="full counts only: make prove")
+        for item in items:
+            if item.get_closest_marker("prove"):
+                item.add_marker(skip)
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.fixture(scope="session")
+def scale(request: pytest.FixtureRequest) -> Scale:
+    """How much to do, and where the figures go."""
+    return Scale(is_full=request.config.getoption("--prove"))
 
 
 @pytest.fixture(autouse=True)
