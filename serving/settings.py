@@ -187,6 +187,16 @@ class Settings(BaseSettings):
         return self.home / "adapters"
 
     @property
+    def sign_key(self) -> Path:
+        """The keys that sign inference ids."""
+        return self.home / "sign.key"
+
+    @property
+    def admin_key(self) -> Path:
+        """The text of the first admin's bearer key."""
+        return self.home / "admin.key"
+
+    @property
     def log_dir(self) -> Path:
         """Where the processes of `strop up` write what they print."""
         return self.home / "logs"
