@@ -94,7 +94,9 @@ class Alias(SQLModel, table=True):
     name: str = Field(max_length=63)
     is_shared: bool = False
     task: Task = Field(sa_type=_word(Task))
-    champion_id: int | None = Field(sa_column=_release_pointer("fk_strop_alias_champion"))
+    champion_id: int | None = Field(
+        default=None, sa_column=_release_pointer("fk_strop_alias_champion")
+    )
     challenger_id: int | None = Field(
         default=None, sa_column=_release_pointer("fk_strop_alias_challenger")
     )

@@ -1,0 +1,102 @@
+"""The catalogue as gateway workers hold it in memory: keys and aliases as of one revision."""
+
+from typing import Any
+
+from sqlmodel import col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from serving.routing import catalog as routing
+from serving.store.tables import Adapter, Alias, Key, Release, Revision
+
+
+async def load_catalog(session: AsyncSession) -> routing.Catalog:
+    """Return keys and aliases, all as of one and the same revision.
+
+    Every change raises the revision in its own transaction. So if it has not moved while the
+    rows were read, nothing else has either: no lock is taken and nobody is kept waiting.
+    """
+    while True:
+        revision = await _revision(session)
+        principals = await _principals(session)
+        aliases = await _aliases(session)
+        if await _revision(session) == revision:
+            return routing.Catalog(
+                revision=revision,
+                principals=principals,
+                aliases={(alias.tenant, alias.name): alias for alias in aliases},
+                shared={alias.name: alias for alias in aliases if alias.is_shared},
+            )
+
+
+async def _revision(session: AsyncSession) -> int:
+    return (await session.exec(select(Revision.value))).one()
+
+
+async def _principals(session: AsyncSession) -> dict[str, routing.Principal]:
+    keys = await session.exec(
+        select(Key).where(col(Key.revoked_at).is_(None)).execution_options(populate_existing=True)
+    )
+    return {
+        key.digest: routing.Principal(
+            key_id=key.id,
+            tenant=key.tenant,
+            role=key.role,
+            alias=key.alias,
+            is_logged=not key.no_log,
+            is_trainable=not (key.no_log or key.no_train),
+        )
+        for key in keys
+    }
+
+
+async def _aliases(session: AsyncSession) -> list[routing.Alias]:
+    held = or_(
+        col(Release.id) == Alias.champion_id,
+        col(Release.id) == Alias.challenger_id,
+        col(Release.id) == Alias.previous_id,
+    )
+    rows = await session.exec(
+        select(Alias, Release, Adapter)
+        .join(Release, held)
+        .join(Adapter, col(Adapter.id) == Release.adapter_id, isouter=True)
+        .order_by(col(Alias.id))
+        .execution_options(populate_existing=True)
+    )
+    owners: dict[int | None, Alias] = {}
+    releases: dict[int | None, routing.Release] = {}
+    # `Any`: SQLModel types an outer-joined row as always there.
+    row: Any
+    for row in rows:
+        alias, release, adapter = row
+        owners[alias.id] = alias
+        releases[release.id] = _release(release, adapter)
+    return [_alias(alias, releases) for alias in owners.values()]
+
+
+def _alias(row: Alias, releases: dict[int | None, routing.Release]) -> routing.Alias:
+    assert row.id is not None
+    return routing.Alias(
+        id=row.id,
+        tenant=row.tenant,
+        name=row.name,
+        task=row.task,
+        champion=releases[row.champion_id],
+        challenger=releases.get(row.challenger_id),
+        previous=releases.get(row.previous_id),
+        is_shared=row.is_shared,
+        canary_percent=row.canary_percent,
+        canary_revision=row.canary_revision,
+    )
+
+
+def _release(row: Release, adapter: Adapter | None) -> routing.Release:
+    assert row.id is not None
+    return routing.Release(
+        id=row.id,
+        number=row.number,
+        pool=row.pool,
+        adapter=adapter.name if adapter else None,
+        adapter_digest=adapter.digest if adapter else None,
+        system_prompt=row.system_prompt,
+        decoding=row.decoding,
+    )

@@ -1,0 +1,63 @@
+"""What the running processes last said: gateway workers of themselves, the worker of engines."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import SQLModel, col, delete, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from serving.store.tables import GatewayWorker, Replica
+
+LIVE_SECONDS = 15.0
+"""A gateway worker that has said nothing for this long counts as gone."""
+_FORGET = timedelta(days=1)
+
+
+async def report_worker(session: AsyncSession, worker: GatewayWorker) -> None:
+    """Write what a gateway worker says of itself now, over what it said before.
+
+    `revision` has to be the one whose *aliases* the worker routes by, and `in_flight` counted
+    after it was adopted: an adapter is unloaded on the strength of these two.
+    """
+    await _write(session, worker, key="id")
+
+
+async def remove_worker(session: AsyncSession, worker_id: str) -> None:
+    """Forget a worker that stops in good order: nobody waits for it then."""
+    await session.exec(delete(GatewayWorker).where(col(GatewayWorker.id) == worker_id))
+
+
+async def list_live_workers(session: AsyncSession, now: datetime) -> list[GatewayWorker]:
+    """Return the gateway workers that have reported within `LIVE_SECONDS`."""
+    since = now - timedelta(seconds=LIVE_SECONDS)
+    query = select(GatewayWorker).where(col(GatewayWorker.seen_at) >= since)
+    query = query.order_by(GatewayWorker.id).execution_options(populate_existing=True)
+    return list(await session.exec(query))
+
+
+async def forget_dead_workers(session: AsyncSession, now: datetime) -> None:
+    """Remove the rows of workers that were killed a day ago or earlier."""
+    await session.exec(delete(GatewayWorker).where(col(GatewayWorker.seen_at) < now - _FORGET))
+
+
+async def report_replicas(session: AsyncSession, replicas: Sequence[Replica]) -> None:
+    """Write what one pass saw of every engine; engines that it did not see are forgotten."""
+    urls = [replica.url for replica in replicas]
+    await session.exec(delete(Replica).where(col(Replica.url).not_in(urls)))
+    for replica in replicas:
+        await _write(session, replica, key="url")
+
+
+async def list_replicas(session: AsyncSession) -> list[Replica]:
+    """Return what was last seen of every engine, by pool and address."""
+    query = select(Replica).order_by(Replica.pool, Replica.url)
+    return list(await session.exec(query.execution_options(populate_existing=True)))
+
+
+async def _write(session: AsyncSession, row: SQLModel, *, key: str) -> None:
+    values: dict[str, Any] = row.model_dump()
+    statement = insert(type(row)).values(**values)
+    changes = {name: statement.excluded[name] for name in values if name != key}
+    await session.exec(statement.on_conflict_do_update(index_elements=[key], set_=changes))

@@ -1,0 +1,108 @@
+"""Keys: shown once, kept as a hash, restricted, revoked."""
+
+import re
+
+import pytest
+
+from serving.errors import InvalidRequestError, NotFoundError
+from serving.routing.catalog import digest_of
+from serving.settings import Settings
+from serving.store.aliases import create_alias
+from serving.store.catalog import load_catalog
+from serving.store.database import Database
+from serving.store.keys import create_key, list_keys, revoke_key
+from serving.types import Role, Task
+
+
+async def test_the_text_is_not_kept(database: Database) -> None:
+    """The table has the key's SHA-256 and nothing to rebuild it from."""
+    async with database.session() as session:
+        key, text = await create_key(session, role=Role.APP, tenant="acme", name="web")
+    assert re.fullmatch(r"sk-strop-[A-Za-z0-9_-]{43}", text)
+    assert re.fullmatch(r"key_[a-z2-7]{10}", key.id)
+    assert key.digest == digest_of(text)
+    assert text not in repr(key.model_dump())
+
+
+async def test_a_key_becomes_a_principal_and_ceases_to_be_one(database: Database) -> None:
+    """Each change raises the revision; a revoked key is not in the next catalogue."""
+    async with database.session() as session:
+        key, text = await create_key(session, role=Role.OPS, tenant="acme", name="ci")
+    async with database.session() as session:
+        catalog = await load_catalog(session)
+    principal = catalog.principal_of(text)
+    assert principal is not None
+    assert (principal.key_id, principal.tenant, principal.role) == (key.id, "acme", Role.OPS)
+    assert catalog.revision == 1
+
+    async with database.session() as session:
+        revoked = await revoke_key(session, key.id)
+    async with database.session() as session:
+        again = await revoke_key(session, key.id)
+        catalog = await load_catalog(session)
+    assert catalog.principal_of(text) is None
+    assert catalog.revision == 2
+    assert again.revoked_at == revoked.revoked_at
+
+
+@pytest.mark.parametrize(
+    ("no_log", "no_train", "is_logged", "is_trainable"),
+    [
+        (False, False, True, True),
+        (False, True, True, False),
+        (True, False, False, False),
+        (True, True, False, False),
+    ],
+)
+async def test_what_is_not_logged_cannot_train(
+    database: Database, no_log: bool, no_train: bool, is_logged: bool, is_trainable: bool
+) -> None:
+    """`no_log` implies `no_train`."""
+    async with database.session() as session:
+        _, text = await create_key(
+            session, role=Role.APP, tenant="acme", name="web", no_log=no_log, no_train=no_train
+        )
+        principal = (await load_catalog(session)).principal_of(text)
+    assert principal is not None
+    assert (principal.is_logged, principal.is_trainable) == (is_logged, is_trainable)
+
+
+async def test_a_restricted_key_needs_an_alias_that_its_tenant_reaches(
+    database: Database, settings: Settings
+) -> None:
+    """Own and shared aliases will do; an unknown one and another tenant's are the same 404."""
+    async with database.session() as session:
+        await create_alias(session, settings, name="own", tenant="acme", task=Task.CHAT)
+        await create_alias(session, settings, name="theirs", tenant="other", task=Task.CHAT)
+        await create_alias(
+            session, settings, name="common", tenant="other", task=Task.CHAT, is_shared=True
+        )
+        for alias in ("own", "common"):
+            key, _ = await create_key(
+                session, role=Role.APP, tenant="acme", name="web", alias=alias
+            )
+            assert key.alias == alias
+        for alias in ("theirs", "nothing"):
+            with pytest.raises(NotFoundError, match=alias):
+                await create_key(session, role=Role.APP, tenant="acme", name="web", alias=alias)
+
+
+async def test_keys_need_names_that_people_can_read(database: Database) -> None:
+    """A tenant is a name; a label is printable and not empty."""
+    async with database.session() as session:
+        for label in ("", "  ", "a\nb", "x" * 129):
+            with pytest.raises(InvalidRequestError, match="printable"):
+                await create_key(session, role=Role.APP, tenant="acme", name=label)
+        with pytest.raises(InvalidRequestError, match="tenant"):
+            await create_key(session, role=Role.APP, tenant="Acme@home", name="web")
+
+
+async def test_revoked_keys_stay_listed(database: Database) -> None:
+    """The list is the record; an unknown id is refused with the mend."""
+    async with database.session() as session:
+        first, _ = await create_key(session, role=Role.APP, tenant="acme", name="first")
+        second, _ = await create_key(session, role=Role.APP, tenant="acme", name="second")
+        await revoke_key(session, first.id)
+        assert [key.id for key in await list_keys(session)] == [first.id, second.id]
+        with pytest.raises(NotFoundError, match="strop keys list"):
+            await revoke_key(session, "key_nothing")
