@@ -66,12 +66,12 @@ class Stack:
         assert done.returncode == 0, f"strop {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)
 
-    def processes(self, word: str) -> list[psutil.Process]:
-        """Return the living descendants of `strop up` whose command line holds `word`."""
+    def processes(self, argument: str) -> list[psutil.Process]:
+        """Return the living descendants of `strop up` that were started with `argument`."""
         found = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if any(word in part for part in process.cmdline()):
+                if argument in process.cmdline():
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue

@@ -19,7 +19,7 @@ async def test_a_killed_engine_comes_back_with_its_adapters(stack: Stack, scale:
     async with clients(4, stack.url, stack.key, "support", pause=0.05) as outcomes:
         await reach(outcomes, 8)
         killed_at, count = time.monotonic(), len(outcomes)
-        for process in stack.processes("vllm.entrypoints"):
+        for process in stack.processes("vllm.entrypoints.openai.api_server"):
             process.kill()
         await asyncio.to_thread(
             wait_until,
