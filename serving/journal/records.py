@@ -5,13 +5,18 @@ A segment is a file `<worker id>.<6-digit number>.journal`:
     8 bytes   magic "STROPJ" and the version, 2 bytes little-endian
     frames    payload length, 4 bytes little-endian | CRC-32 of the payload, 4 bytes | payload
 
+A payload has 1 byte to 64 MiB: any other length, zero above all, is damage.
+
 A payload is MessagePack of one of the structs below, as a map whose "type" names the struct.
 Readers ignore map keys they do not know; writers may add keys with a default and never change
 or reuse one: that is what the version stands for. Times are milliseconds since 1970 or
 durations in milliseconds, as their names say; bodies are the bytes that crossed the wire.
+A record whose "type" a reader does not know is skipped.
 
-While its worker lives, the newest segment is locked (flock): a reader that gets the lock knows
-the worker is gone and no further byte will come. A segment can be copied and read elsewhere.
+A segment is locked (flock) while its worker may append to it. The lock is taken before the magic
+is written, so a segment with its magic and without its lock gets no further byte. A worker locks
+its next segment before it lets go of the last: one that holds no lock at all is gone. A segment
+can be copied and read elsewhere.
 """
 
 import msgspec
@@ -20,6 +25,7 @@ from serving.types import Arm, InferenceStatus, Rating
 
 MAGIC = b"STROPJ" + (1).to_bytes(2, "little")
 FRAME_HEAD_BYTES = 8
+MAX_PAYLOAD_BYTES = 64 * 2**20
 SUFFIX = ".journal"
 
 
@@ -60,6 +66,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", omit_defaults=Tr
     response: bytes = b""
     """What came from the engine so far: JSON, or server-sent events if `is_sse`."""
     is_sse: bool = False
+    is_truncated: bool = False
+    """Whether `response` was cut to fit into a record."""
     first_token_ms: float | None = None
     inter_token_mean_ms: float | None = None
     inter_token_max_ms: float | None = None

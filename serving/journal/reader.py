@@ -1,0 +1,134 @@
+"""The journal's reader: from a segment's bytes to rows, a bounded batch at a time."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from serving.journal.frames import Frame, Tail, pack, read_batch
+from serving.journal.records import MAGIC, Begin, End, Feedback, Record
+from serving.journal.rows import Row, Rows, begin_row, end_row, feedback_row
+from serving.journal.segments import Segment, segment_path
+
+logger = logging.getLogger("strop.serving")
+
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+_TYPES = frozenset(kind.__struct_config__.tag for kind in (Begin, End, Feedback))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record, its row, and the frame it came in."""
+
+    frame: Frame
+    record: Record
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A frame that no row can be made of, and why."""
+
+    frame: Frame
+    reason: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a stretch of a segment holds."""
+
+    end: int
+    """Where to go on."""
+    tail: Tail
+    num_records: int
+    entries: list[Entry] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    num_skipped: int = 0
+    """Records of a type that a later version writes."""
+
+
+def read_entries(segment: Segment, offset: int, max_bytes: int) -> Reading:
+    """Read from `offset` on, for about `max_bytes`; a record that is none stops nothing."""
+    batch = read_batch(segment.path, offset, max_bytes)
+    reading = Reading(batch.end, batch.tail, len(batch.frames))
+    for frame in batch.frames:
+        try:
+            record = decode(frame.payload)
+            if record is None:
+                reading.num_skipped += 1
+            else:
+                reading.entries.append(Entry(frame, record, _row_of(record, segment.worker_id)))
+        except (ValueError, RecursionError) as error:
+            reading.rejects.append(Reject(frame, repr(error)))
+    return reading
+
+
+def decode(payload: bytes) -> Record | None:
+    """Read a record; None: a later version wrote it, and says what it is.
+
+    Raises:
+        ValueError: it is no record.
+    """
+    try:
+        record: Record = _DECODER.decode(payload)
+    except msgspec.ValidationError:
+        kind: Any = msgspec.msgpack.decode(payload, type=dict[str, Any]).get("type")
+        if isinstance(kind, str) and kind not in _TYPES:
+            return None
+        raise
+    return record
+
+
+def rows_of(entries: Iterable[Entry]) -> Rows:
+    """Sort the rows by what is done with them. The first end of an inference counts."""
+    rows = Rows()
+    for entry in entries:
+        if isinstance(entry.record, Begin):
+            rows.begins.append(entry.row)
+        elif isinstance(entry.record, End):
+            rows.ends.setdefault(entry.record.id, entry.row)
+        else:
+            rows.feedback.append(entry.row)
+    return rows
+
+
+def keep_reject(segment: Segment, reject: Reject) -> None:
+    """Put a record into `rejected/` beside its segment, as a segment of its own.
+
+    Moved back into the journal's folder, it is tried again.
+    """
+    folder = segment.path.parent / "rejected"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    number = segment.number * 10**12 + reject.frame.offset
+    path = segment_path(folder, segment.worker_id, number)
+    path.write_bytes(MAGIC + pack(reject.frame.payload))
+    path.chmod(0o600)
+    logger.error(
+        "A record at byte %d of %s cannot be stored: %s. It is kept as %s",
+        reject.frame.offset,
+        segment.path.name,
+        reject.reason,
+        path,
+    )
+
+
+def set_aside(segment: Segment, offset: int) -> Path:
+    """Rename a segment that is damaged at `offset`, so that nobody reads or removes it."""
+    kept = segment.path.with_name(segment.path.name + ".damaged")
+    segment.path.rename(kept)
+    logger.error(
+        "%s is damaged at byte %d; the records before it are stored, the file is kept as %s",
+        segment.path.name,
+        offset,
+        kept,
+    )
+    return kept
+
+
+def _row_of(record: Record, worker_id: str) -> Row:
+    if isinstance(record, Begin):
+        return begin_row(record, worker_id)
+    return end_row(record) if isinstance(record, End) else feedback_row(record)

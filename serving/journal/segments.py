@@ -1,0 +1,153 @@
+"""Segment files: their names, their locks, and the one that a writer appends to."""
+
+import errno
+import fcntl
+import os
+import re
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.journal.records import MAGIC, SUFFIX
+
+_NAME = re.compile(
+    r"(?P<worker_id>[A-Za-z0-9][A-Za-z0-9._-]{0,63})\.(?P<number>\d{6,18})" + re.escape(SUFFIX)
+)
+# Between creation and magic a writer needs microseconds; a file that has none by then is dead.
+_BIRTH_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    """A segment file. Segments sort by worker, and by age within one."""
+
+    worker_id: str
+    number: int
+    path: Path
+
+    def is_closed(self) -> bool:
+        """Whether no further byte can come: its worker has gone on, or is gone."""
+        with self.path.open("rb") as file:
+            # The size comes first: a segment that has its magic had its lock before.
+            status = os.fstat(file.fileno())
+            is_born = status.st_size >= len(MAGIC)
+            if not is_born and time.time() - status.st_mtime < _BIRTH_SECONDS:
+                return False
+            return _try_lock(file.fileno(), fcntl.LOCK_SH)
+
+
+def segment_at(path: Path) -> Segment | None:
+    """Read a file's name; None: it is not a segment's."""
+    match = _NAME.fullmatch(path.name)
+    return Segment(match["worker_id"], int(match["number"]), path) if match else None
+
+
+def segment_path(folder: Path, worker_id: str, number: int) -> Path:
+    """Return where a worker's segment of that number lies."""
+    return folder / f"{worker_id}.{number:06d}{SUFFIX}"
+
+
+def list_segments(folder: Path) -> list[Segment]:
+    """Return the folder's segments in the order in which they have to be read."""
+    found = (segment_at(path) for path in folder.iterdir())
+    return sorted(segment for segment in found if segment is not None)
+
+
+def count_bytes(folder: Path) -> int:
+    """Return how many bytes the folder's segments hold together."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(SUFFIX):
+                try:
+                    total += entry.stat().st_size
+                except FileNotFoundError:
+                    continue  # ingest has just removed it
+    return total
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def hold(folder: Path) -> Generator[bool]:
+    """Try to be the only one who ingests `folder`; yield whether we are. Dies with the process.
+
+    The folder's own lock, not the database's: folders are ingested side by side, and whoever sees
+    the same folder, from whatever container, meets the same lock.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # no worker has written yet
+        yield False
+        return
+    try:
+        yield _try_lock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+class OpenSegment:
+    """A new segment, locked until `close` or the end of the process.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.num_bytes = 0
+        self._has_half_frame = False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self.descriptor = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            self.append(MAGIC)
+        except OSError:
+            self.close()
+            path.unlink()
+            raise
+
+    def append(self, frame: bytes) -> None:
+        """Write a frame whole or not at all.
+
+        Raises:
+            OSError: the disk did not take it; nothing of it counts.
+        """
+        if self._has_half_frame:
+            self._cut()
+        self._has_half_frame = True
+        try:
+            num_written = os.write(self.descriptor, frame)
+        except OSError:
+            self._cut()
+            raise
+        if num_written < len(frame):
+            self._cut()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._has_half_frame = False
+        self.num_bytes += len(frame)
+
+    def close(self) -> None:
+        """Let go of the file and its lock: from now on no byte will come."""
+        os.close(self.descriptor)
+
+    def _cut(self) -> None:
+        os.ftruncate(self.descriptor, self.num_bytes)
+        self._has_half_frame = False
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

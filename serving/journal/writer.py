@@ -1,0 +1,179 @@
+"""The journal's writer: one append per record, durable against kill -9 when `append` returns.
+
+Two appends a request run on the gateway's event loop, so everything here is one system call or
+plain arithmetic; only `flush` waits, and only with `journal.durability = "power"`.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from serving.errors import PayloadTooLargeError, UnavailableError
+from serving.journal.frames import pack
+from serving.journal.records import End, Record
+from serving.journal.segments import OpenSegment, count_bytes, segment_path, sync_folder
+from serving.settings import JournalSettings
+
+logger = logging.getLogger("strop.serving")
+
+_COUNT_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
+_MARK_BYTES = 64  # room for what MessagePack needs to say that a body was cut
+
+
+class JournalWriter:
+    """One gateway worker's way into the journal. Not for use from several threads.
+
+    Raises:
+        UnavailableError: the folder or the first segment cannot be made.
+    """
+
+    def __init__(self, folder: Path, settings: JournalSettings, worker_id: str) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._worker_id = worker_id
+        self._encoder = msgspec.msgpack.Encoder()
+        self._number = 1
+        self._counted_at = -_COUNT_SECONDS
+        self._num_folder_bytes = 0
+        self._num_appended = 0
+        self._num_synced = 0
+        self._sync_error: OSError | None = None
+        self._sync_lock = asyncio.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._segment = self._open_segment()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def append(self, record: Record) -> None:
+        """Write one record.
+
+        The end of a request that was begun is taken above the watermark too.
+
+        Raises:
+            UnavailableError: the journal is full, or the disk is.
+            PayloadTooLargeError: the record is longer than `max_record_bytes`, and not because
+                of an answer, which would be cut.
+        """
+        frame = pack(self._encode(record))
+        if not isinstance(record, End):
+            self._refuse_above_watermark(len(frame))
+        if self._segment.num_bytes + len(frame) > self._settings.segment_bytes:
+            self._rotate()
+        try:
+            self._segment.append(frame)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        self._num_folder_bytes += len(frame)
+        self._num_appended += 1
+
+    async def flush(self) -> None:
+        """Return when everything appended so far survives what `journal.durability` promises.
+
+        Whoever comes while a sync runs waits for the next one, and shares it.
+
+        Raises:
+            UnavailableError: the disk failed a sync.
+        """
+        if self._settings.durability == "process":
+            return
+        wanted = self._num_appended
+        async with self._sync_lock:
+            if self._num_synced >= wanted:
+                return
+            covered = self._num_appended
+            # A descriptor of its own: the segment may be rotated away while the thread runs.
+            await asyncio.to_thread(self._sync, os.dup(self._segment.descriptor))
+            self._num_synced = covered
+
+    def close(self) -> None:
+        """Close the segment: ingest takes the worker for gone and finishes it."""
+        self._segment.close()
+
+    def _encode(self, record: Record) -> bytes:
+        payload = self._encode_text(record)
+        num_over = len(payload) - self._settings.max_record_bytes
+        if num_over <= 0:
+            return payload
+        if not isinstance(record, End) or len(record.response) < num_over + _MARK_BYTES:
+            raise PayloadTooLargeError(
+                f"The request takes {len(payload)} bytes in the journal, which takes "
+                f"{self._settings.max_record_bytes} at most. Send less, or raise "
+                "journal.max_record_bytes."
+            )
+        kept = record.response[: -(num_over + _MARK_BYTES)]
+        return self._encode_text(msgspec.structs.replace(record, response=kept, is_truncated=True))
+
+    def _encode_text(self, record: Record) -> bytes:
+        try:
+            return self._encoder.encode(record)
+        except UnicodeEncodeError:  # a lone surrogate, which no UTF-8 and no database takes
+            return self._encoder.encode(_without_surrogates(record))
+
+    def _refuse_above_watermark(self, num_bytes: int) -> None:
+        now = time.monotonic()
+        if now - self._counted_at >= _COUNT_SECONDS:
+            self._num_folder_bytes = count_bytes(self._folder)
+            self._counted_at = now
+        if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
+            raise UnavailableError(
+                f"The journal holds {self._num_folder_bytes} bytes that nobody has read, the most "
+                "it may. Check that the worker runs and reaches the database.",
+                code="journal_full",
+                retry_after=_RETRY_SECONDS,
+            )
+
+    def _rotate(self) -> None:
+        try:
+            fresh = self._open_segment()
+        except OSError:
+            # The old one still takes records; a long segment harms nobody.
+            logger.exception("No new segment in %s; the old one grows on", self._folder)
+            return
+        if self._settings.durability == "power":
+            self._sync(os.dup(self._segment.descriptor))
+        self._segment.close()
+        self._segment = fresh
+
+    def _open_segment(self) -> OpenSegment:
+        segment = OpenSegment(segment_path(self._folder, self._worker_id, self._number))
+        self._number += 1
+        if self._settings.durability == "power":
+            sync_folder(self._folder)
+        return segment
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            if self._sync_error is None:
+                os.fdatasync(descriptor)
+        except OSError as error:
+            # The kernel reports lost pages once; the next sync would succeed without them.
+            logger.exception("%s failed a sync: nothing more is acknowledged", self._folder)
+            self._sync_error = error
+        finally:
+            os.close(descriptor)
+        if self._sync_error is not None:
+            raise _unwritable(self._folder, self._sync_error)
+
+
+def _unwritable(folder: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"The journal in {folder} cannot be written: {error}. Check its disk and permissions, "
+        "then restart the gateway if this persists.",
+        code="journal_unwritable",
+        retry_after=_RETRY_SECONDS,
+    )
+
+
+def _without_surrogates(record: Record) -> Record:
+    cleaned = {
+        name: value.encode("utf-8", "replace").decode()
+        for name, value in msgspec.structs.asdict(record).items()
+        if type(value) is str
+    }
+    return msgspec.structs.replace(record, **cleaned)
