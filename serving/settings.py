@@ -115,7 +115,8 @@ class JournalSettings(Section):
     """Above this much unread journal, new logged requests get 503."""
     durability: str = Field("process", pattern="^(process|power)$")
     """`process` survives kill -9; `power` adds a group fdatasync and survives a power cut."""
-    max_record_bytes: int = Field(16 * 2**20, ge=2**16)
+    max_record_bytes: int = Field(16 * 2**20, ge=2**16, le=64 * 2**20)
+    """A longer answer is cut and marked; a longer request gets 413."""
 
 
 class WorkerSettings(Section):

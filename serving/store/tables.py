@@ -207,6 +207,8 @@ class Inference(SQLModel, table=True):
     request: Any = Field(sa_type=_JSON)
     response: Any = Field(default=None, sa_type=_JSON, nullable=True)
     """The answer as the client could read it; a stream is put together, a partial one too."""
+    is_truncated: bool = False
+    """Whether `response` is less than the client got, because it was too long to record."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     first_token_ms: float | None = None

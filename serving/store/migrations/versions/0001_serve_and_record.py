@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("request", sa.JSON(), nullable=False),
         sa.Column("response", sa.JSON(), nullable=True),
+        sa.Column("is_truncated", sa.Boolean(), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=True),
         sa.Column("completion_tokens", sa.Integer(), nullable=True),
         sa.Column("first_token_ms", sa.Float(), nullable=True),
