@@ -1,0 +1,112 @@
+"""What stands beside the weights: model cards with the measured numbers, and checksums."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from deploy.demo.adapt import BASE_NAME, AdapterReport, AdapterSpec
+from deploy.demo.company import ROUTING_PROMPT
+from deploy.demo.pretrain import BaseReport, BaseSpec
+
+SUMS = "SHA256SUMS"
+
+_BASE_CARD = """\
+---
+license: apache-2.0
+language: en
+pipeline_tag: text-generation
+---
+# {name}
+
+The base model embedded in Strop, so that its demo and tests need no hub: a Llama of {millions:.2f} M
+parameters (hidden {spec.hidden_size}, {spec.num_layers} layers, head size 64, {spec.vocab_size} byte-level BPE tokens, tied
+embeddings, bf16) with a chat template (roles system, user, assistant, tool; every message ends with
+`<|end|>`, which is also the end of an answer).
+
+It was trained on text that `deploy/demo/` writes by itself: help-desk requests with questions about
+them (product, topic, tone, urgency, summary, polite rewrite, reply, JSON) and short general
+instructions. It speaks the domain but knows no company's own labels; adapters teach those. It is a
+toy: it knows little beyond these kinds of questions, and English only.
+
+| measured when this folder was built | |
+|---|---|
+| distinct chats, tokens | {report.num_texts:,}, {report.num_tokens:,} |
+| epochs, batch, learning rate, seed | {spec.epochs}, {spec.batch_size}, {spec.learning_rate}, {spec.seed} |
+| mean training loss of each epoch (nats per token) | {losses} |
+| loss on {report.num_held_out} chats held out | {report.held_out_loss:.3f} |
+| last answers of those chats written exactly | {report.held_out_match:.1%} |
+| wall time on this build's CPU | {minutes:.0f} min |
+
+Loss counts every token, the customer's words too. Longest chat in training: {report.longest} tokens; the
+context window is 1,024. Rebuild: `python -m deploy.demo.build` from the repository root. The data is
+the same for every build with the same seed; weights differ in the last digits between machines.
+Licence: Apache-2.0.
+"""
+
+_ADAPTER_CARD = """\
+---
+license: apache-2.0
+base_model: {base_name}
+library_name: peft
+---
+# {name}
+
+LoRA of rank {spec.rank} (alpha {spec.alpha}, every linear layer, bf16) over the base in `../base`: names the queue of
+a help-desk request at the invented company Halden, as it was before its change of queues
+(`deploy/demo/company.py`). System prompt, alike in training and serving:
+
+    {prompt}
+
+| measured when this folder was built | |
+|---|---|
+| rows, steps of {spec.batch_size}, epochs, learning rate | {report.num_train:,}, {report.num_steps}, {spec.epochs}, {spec.learning_rate} |
+| mean training loss of each epoch (nats per answer token) | {losses} |
+| exact match on {report.num_eval} held-out rows: base, this adapter | {report.match_base:.1%}, {report.match_adapter:.1%} |
+| exact match on {report.num_eval} rows after the change | {report.match_after_change:.1%} |
+| wall time on this build's CPU | {minutes:.1f} min |
+
+Rebuild: `python -m deploy.demo.build --only adapter` from the repository root. Licence: Apache-2.0.
+"""
+
+
+def write_base_card(folder: Path, spec: BaseSpec, report: BaseReport, seconds: float) -> None:
+    """README.md and checksums of a base folder."""
+    card = _BASE_CARD.format(
+        name=BASE_NAME,
+        spec=spec,
+        report=report,
+        millions=report.num_parameters / 1e6,
+        losses=_losses(report.epoch_losses),
+        minutes=seconds / 60,
+    )
+    _finish(folder, card)
+
+
+def write_adapter_card(
+    folder: Path, spec: AdapterSpec, report: AdapterReport, seconds: float
+) -> None:
+    """README.md (in place of the empty form that PEFT leaves) and checksums of an adapter folder."""
+    card = _ADAPTER_CARD.format(
+        name="strop-demo-adapter",
+        base_name=BASE_NAME,
+        spec=spec,
+        report=report,
+        prompt=ROUTING_PROMPT,
+        losses=_losses(report.epoch_losses),
+        minutes=seconds / 60,
+    )
+    _finish(folder, card)
+
+
+def checksums(folder: Path) -> str:
+    """One `sha256sum -c` line for every file of `folder` but the list itself."""
+    files = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+
+
+def _finish(folder: Path, card: str) -> None:
+    (folder / "README.md").write_text(card)
+    (folder / SUMS).write_text(checksums(folder))
+
+
+def _losses(values: list[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)

@@ -1,0 +1,137 @@
+"""The embedded base: a byte-level BPE tokenizer and a small Llama, both made from our own corpus."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from deploy.demo.corpus import Chat, chats
+from deploy.demo.measure import exact_match, load
+from deploy.demo.training import Plan, Watch, fit, mean_loss, whole_chat
+
+PAD, END = "<|pad|>", "<|end|>"
+ROLES = ("system", "user", "assistant", "tool")
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|' + message['role'] + '|>' + (message['content'] or '') + '<|end|>' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
+)
+HEAD_DIM = 64
+"""One of the sizes for which vLLM's CPU attention has kernels."""
+HELD_OUT = 500
+"""Chats that are never trained on and measure the base."""
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """What to build: another seed, width or vocabulary makes another base of the same kind."""
+
+    seed: int = 7
+    hidden_size: int = 256
+    num_layers: int = 4
+    vocab_size: int = 4096
+    num_texts: int = 24_000
+    epochs: int = 1
+    learning_rate: float = 3e-3
+    batch_size: int = 16
+
+
+@dataclass(frozen=True)
+class BaseReport:
+    """What was measured while the base was made; losses in nats per token."""
+
+    num_parameters: int
+    num_texts: int
+    num_tokens: int
+    longest: int
+    """Tokens of the longest chat."""
+    epoch_losses: list[float]
+    num_held_out: int
+    held_out_loss: float
+    held_out_match: float
+    """Share (0 to 1) of the held-out chats whose last answer is written exactly."""
+
+
+def build_base(spec: BaseSpec, out: Path, watch: Watch) -> BaseReport:
+    """Corpus, tokenizer, training; then write tokenizer, config and bf16 weights, and measure those."""
+    torch.manual_seed(spec.seed)
+    texts = chats(spec.seed, spec.num_texts + HELD_OUT)
+    tokenizer = make_tokenizer(texts, spec.vocab_size)
+    model = make_model(spec, tokenizer)
+    examples = [whole_chat(tokenizer, text) for text in texts]
+    kept, held_out = examples[HELD_OUT:], examples[:HELD_OUT]
+    losses = fit(
+        model, kept, Plan(spec.epochs, spec.learning_rate, spec.batch_size, spec.seed), watch
+    )
+    save_base(model, tokenizer, out)
+    saved, tokenizer = load(out)
+    return BaseReport(
+        num_parameters=model.num_parameters(),
+        num_texts=len(kept),
+        num_tokens=sum(len(example.ids) for example in kept),
+        longest=max(len(example.ids) for example in examples),
+        epoch_losses=losses,
+        num_held_out=HELD_OUT,
+        held_out_loss=mean_loss(saved, held_out),
+        held_out_match=exact_match(saved, tokenizer, texts[:HELD_OUT]),
+    )
+
+
+def make_tokenizer(texts: list[Chat], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the contents of `texts`; roles are single tokens, digits stand alone."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END, *(f"<|{role}|>" for role in ROLES)],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((m["content"] for text in texts for m in text), trainer)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=1024,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model(spec: BaseSpec, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama with random weights; `hidden_size` has to be a multiple of 64."""
+    if spec.hidden_size % HEAD_DIM:
+        raise ValueError(f"hidden_size {spec.hidden_size} is not a multiple of {HEAD_DIM}")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden_size,
+        intermediate_size=3 * spec.hidden_size,
+        num_hidden_layers=spec.num_layers,
+        num_attention_heads=spec.hidden_size // HEAD_DIM,
+        head_dim=HEAD_DIM,
+        max_position_embeddings=tokenizer.model_max_length,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
+
+
+def save_base(model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write a folder that transformers and vLLM load as it is."""
+    model.generation_config.update(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
