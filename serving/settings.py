@@ -46,6 +46,12 @@ class GatewaySettings(Section):
     cors_origins: tuple[str, ...] = ("*",)
     """Origins whose pages may post feedback with nothing but a signed id."""
 
+    @property
+    def near_url(self) -> str:
+        """The address under which this machine reaches the gateway."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+        return f"http://{everywhere.get(self.host, self.host)}:{self.port}"
+
 
 class EngineSettings(Section):
     """The single-pool short form, and what holds for engines started here."""
@@ -213,7 +219,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     Raises:
         ConfigurationError: the file is missing, is no TOML, or holds an unknown or bad key.
     """
-    path = config or _default_config()
+    path = find_config(config)
     if path is not None and not path.is_file():
         raise ConfigurationError(f"The configuration {path} does not exist. Check --config.")
 
@@ -239,7 +245,10 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigurationError(f"{path or 'The environment'} cannot be read: {error}") from error
 
 
-def _default_config() -> Path | None:
+def find_config(named_here: Path | None = None) -> Path | None:
+    """Return the file to read: the one named here, $STROP_CONFIG, strop.toml, or none."""
+    if named_here is not None:
+        return named_here
     named = os.environ.get("STROP_CONFIG")
     if named:
         return Path(named)

@@ -1,0 +1,112 @@
+"""Checks of a home: its keys, its folders, its lock and its database."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+from gateway.command.checks import Finding, fault, note, ok
+from serving.errors import ConfigurationError
+from serving.home import holder_of, stale_holder_of
+from serving.ids import load_signer
+from serving.routing.catalog import digest_of
+from serving.settings import Settings
+from serving.store import schema
+from serving.store.embedded import open_store
+
+_INITIALISE = "Run `strop up` or `strop migrate`."
+
+
+def check_home(settings: Settings) -> Iterator[Finding]:
+    """Yield what the checks of a home find; a home that is not there yet is no fault."""
+    if not settings.sign_key.exists():
+        yield note("home", f"{settings.home} is not initialised yet; `strop up` does it.")
+        return
+    yield check_lock(settings)
+    yield check_sign_key(settings.sign_key)
+    yield check_mode("admin.key", settings.admin_key, 0o600)
+    yield check_mode("journal", settings.journal_dir, 0o700)
+    yield from check_database(settings)
+
+
+def check_lock(settings: Settings) -> Finding:
+    """Say who holds the home, and recognise what a killed `strop up` left."""
+    holder, stale = holder_of(settings), stale_holder_of(settings)
+    if holder is not None:
+        return ok("lock", f"`strop up` runs as process {holder}")
+    if stale is not None:
+        return note(
+            "lock",
+            f"`strop up` was killed as process {stale} and left its lock; the next one takes over.",
+        )
+    return ok("lock", "free")
+
+
+def check_sign_key(path: Path) -> Finding:
+    """sign.key can be read by us, and by nobody else."""
+    try:
+        load_signer(path)
+    except (ConfigurationError, OSError) as error:
+        return fault("sign.key", str(error), f"Restore {path} from a backup.")
+    return check_mode("sign.key", path, 0o600)
+
+
+def check_mode(name: str, path: Path, allowed: int) -> Finding:
+    """Nobody but the owner has a way to this secret."""
+    if not path.exists():
+        return fault(name, f"{path} is missing.", _INITIALISE)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & ~allowed:
+        return fault(
+            name, f"{path} has mode {mode:04o}: others can get at it.", f"chmod {allowed:o} {path}"
+        )
+    return ok(name, f"mode {mode:04o}")
+
+
+def check_database(settings: Settings) -> Iterator[Finding]:
+    """The database answers, has this version's schema, and knows admin.key."""
+    try:
+        with open_store(settings) as url, psycopg.connect(url, connect_timeout=5) as connection:
+            yield ok("database", "answers")
+            yield check_schema(connection)
+            yield check_admin_key(connection, settings.admin_key)
+    except (psycopg.Error, ConfigurationError) as error:
+        yield fault(
+            "database",
+            f"It does not answer: {error}",
+            f"Look into {settings.home / 'pg' / 'log'}, or check store.url.",
+        )
+
+
+def check_schema(connection: psycopg.Connection) -> Finding:
+    """The schema is the one that this version works with."""
+    try:
+        row = connection.execute("SELECT version_num FROM strop_schema").fetchone()
+    except psycopg.errors.UndefinedTable:
+        row = None
+        connection.rollback()
+    found, wanted = row[0] if row else "none", schema.head()
+    if found == wanted:
+        return ok("schema", found)
+    return fault(
+        "schema", f"The database has schema {found}, this version needs {wanted}.", _INITIALISE
+    )
+
+
+def check_admin_key(connection: psycopg.Connection, path: Path) -> Finding:
+    """The key in admin.key works."""
+    if not path.exists():
+        return fault("admin key", f"{path} is missing.", _INITIALISE)
+    query = "SELECT revoked_at IS NULL FROM strop_key WHERE digest = %s"
+    try:
+        row = connection.execute(query, [digest_of(path.read_text().strip())]).fetchone()
+    except psycopg.errors.UndefinedTable:
+        row = None
+    if row and row[0]:
+        return ok("admin key", "known")
+    return fault(
+        "admin key",
+        f"The key in {path} is {'revoked' if row else 'not known to this database'}.",
+        f"Remove {path} and run `strop migrate`: it makes a new one.",
+    )

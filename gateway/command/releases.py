@@ -1,0 +1,103 @@
+"""`strop releases`, `strop promote` and `strop rollback`."""
+
+import click
+
+from gateway.command.arguments import alias_argument, split_alias
+from gateway.command.options import Options, StropCommand, StropGroup, pass_options
+from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.running import run
+from gateway.operations import releases as operations
+
+CONSOLE = "console"
+"""The actor of what is done by the command on this machine."""
+
+
+@click.group(cls=StropGroup)
+def releases() -> None:
+    """List and show releases: what an alias serves, served and may serve."""
+
+
+@releases.command("list")
+@alias_argument
+@pass_options
+def list_(options: Options, alias: str, tenant: str) -> None:
+    """List an alias's releases, newest first."""
+    name, owner = split_alias(alias, tenant)
+    found = run(options, lambda resources: operations.list_releases(resources, name, owner))
+    answer(options, found, _show_list)
+
+
+@releases.command()
+@alias_argument
+@click.argument("number", metavar="RELEASE", type=int)
+@pass_options
+def show(options: Options, alias: str, tenant: str, number: int) -> None:
+    """Show one release."""
+    name, owner = split_alias(alias, tenant)
+    found = run(options, lambda resources: operations.show_release(resources, name, owner, number))
+    answer(options, found, _show)
+
+
+@click.command(cls=StropCommand)
+@alias_argument
+@click.argument("number", metavar="RELEASE", type=int)
+@click.option("--force", "is_forced", is_flag=True, help="Promote although no gate has passed it.")
+@click.option("--reason", help="Why; kept with the promotion.")
+@pass_options
+def promote(
+    options: Options, alias: str, tenant: str, number: int, is_forced: bool, reason: str | None
+) -> None:
+    """Make RELEASE the champion: loaded and proved on every replica before the flip."""
+    name, owner = split_alias(alias, tenant)
+    flip = run(
+        options,
+        lambda resources: operations.promote(
+            resources, name, owner, number, actor=CONSOLE, reason=reason, is_forced=is_forced
+        ),
+    )
+    answer(options, flip, _show_flip)
+
+
+@click.command(cls=StropCommand)
+@alias_argument
+@click.option("--reason", help="Why; kept with the promotion.")
+@pass_options
+def rollback(options: Options, alias: str, tenant: str, reason: str | None) -> None:
+    """Put the former champion back; doing it twice undoes it."""
+    name, owner = split_alias(alias, tenant)
+    flip = run(
+        options,
+        lambda resources: operations.rollback(resources, name, owner, actor=CONSOLE, reason=reason),
+    )
+    answer(options, flip, _show_flip)
+
+
+def _show(release: Json) -> None:
+    promotions = release.pop("promotions")
+    print_facts(release)
+    click.echo()
+    print_table(
+        ("AT", "FROM", "TO", "BY", "REASON"),
+        [
+            (flip["at"], flip["from"], flip["to"], flip["actor"], flip["reason"])
+            for flip in promotions
+        ],
+        empty="It has not been promoted yet.",
+    )
+
+
+def _show_list(body: Json) -> None:
+    print_table(
+        ("RELEASE", "STATE", "ADAPTER", "POOL", "CREATED"),
+        [
+            tuple(release[name] for name in ("number", "state", "adapter", "pool", "created_at"))
+            for release in body["releases"]
+        ],
+        empty="This alias has no releases.",
+    )
+
+
+def _show_flip(flip: Json) -> None:
+    click.echo(
+        f"{flip['tenant']}/{flip['alias']}: release {flip['to']} serves, {flip['from']} before."
+    )

@@ -1,0 +1,47 @@
+"""How a one-shot command does its work: the store opened, one operation, everything closed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from gateway.command.options import Options
+from gateway.operations.resources import Json, Resources, open_resources
+from serving.errors import UnavailableError
+from serving.home import require_home
+from serving.settings import Settings, load_settings
+from serving.store.embedded import open_store
+
+Operation = Callable[[Resources], Awaitable[Json]]
+
+
+def settings_of(options: Options) -> Settings:
+    """Read the configuration that the command line names.
+
+    Raises:
+        ConfigurationError: it is wrong.
+    """
+    return load_settings(options.config)
+
+
+def run(options: Options, operation: Operation) -> Json:
+    """Run one operation with the store open; stop afterwards what this started.
+
+    Raises:
+        ConfigurationError: there is no home yet, or its database does not start.
+        UnavailableError: the database does not answer.
+    """
+    settings = settings_of(options)
+    require_home(settings)
+    with open_store(settings) as url:
+        return asyncio.run(_run(settings, url, operation))
+
+
+async def _run(settings: Settings, url: str, operation: Operation) -> Json:
+    async with open_resources(settings, url) as resources:
+        try:
+            return await operation(resources)
+        except (OperationalError, InterfaceError) as error:
+            raise UnavailableError(
+                f"The database does not answer: {error.orig}. `strop doctor` looks for the cause."
+            ) from error

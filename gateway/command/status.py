@@ -1,0 +1,53 @@
+"""`strop status`: what runs and what is served."""
+
+import click
+
+from gateway.command.options import Options, StropCommand, pass_options
+from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.running import run
+from gateway.operations.status import show_status
+
+
+@click.command(cls=StropCommand)
+@pass_options
+def status(options: Options) -> None:
+    """Show what runs and what is served."""
+    answer(options, run(options, show_status), _show)
+
+
+def _show(body: Json) -> None:
+    print_facts(
+        {
+            "home": body["home"],
+            "address": body["address"],
+            "journal": f"{body['journal']['unread_bytes']} bytes not in the database yet",
+        }
+    )
+    click.echo()
+    print_table(
+        ("PID", "PROCESS", "MEMORY"),
+        [
+            (process["pid"], process["command"], f"{process['rss_bytes'] / 2**20:.0f} MiB")
+            for process in body["processes"]
+        ],
+        empty="`strop up` does not run on this home.",
+    )
+    click.echo()
+    print_table(
+        ("POOL", "REPLICA", "HEALTHY", "ADAPTERS", "ERROR"),
+        [
+            (
+                pool["name"],
+                replica["url"],
+                replica["is_healthy"],
+                ", ".join(replica["adapters"]),
+                replica["error"],
+            )
+            for pool in body["pools"]
+            for replica in pool["replicas"]
+        ],
+        empty="There are no pools.",
+    )
+    click.echo()
+    for alias in body["aliases"]:
+        click.echo(alias["summary"])

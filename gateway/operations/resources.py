@@ -1,0 +1,36 @@
+"""What an operation works with: the database, the settings and the engines."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from serving.fleet.engine import Engine
+from serving.fleet.engines import engines_of
+from serving.settings import Settings
+from serving.store.database import Database
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What an operation works with; the command and `/api` hand it the same."""
+
+    database: Database
+    settings: Settings
+    engines: Mapping[str, tuple[Engine, ...]]
+    """Pool name -> its replicas."""
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, url: str) -> AsyncGenerator[Resources]:
+    """Yield what operations need; close its connections at the end."""
+    database = Database.connect(url, pool_size=3)
+    try:
+        async with httpx.AsyncClient() as client:
+            yield Resources(database, settings, engines_of(settings, client))
+    finally:
+        await database.close()

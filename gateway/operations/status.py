@@ -1,0 +1,137 @@
+"""What runs and what is served, in one look: `strop status` and `/api/status`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from sqlmodel import select
+
+from gateway.operations.aliases import describe_aliases
+from gateway.operations.resources import Json, Resources
+from serving.home import holder_of
+from serving.journal.records import SUFFIX
+from serving.settings import PoolSettings, Settings
+from serving.store import aliases as alias_store
+from serving.store import workers
+from serving.store.tables import GatewayWorker, Replica, Segment, utc_now
+
+
+async def show_status(resources: Resources) -> Json:
+    """Return processes, pools with their replicas, gateway workers, aliases and journal lag."""
+    settings = resources.settings
+    async with resources.database.session() as session:
+        aliases = await describe_aliases(session, await alias_store.list_aliases(session))
+        replicas = {row.url: row for row in await workers.list_replicas(session)}
+        gateways = await workers.list_live_workers(session, utc_now())
+        ingested = {row.name: row.num_bytes for row in await session.exec(select(Segment))}
+    pools = [
+        describe_pool(pool, [engine.url for engine in resources.engines[pool.name]], replicas)
+        for pool in settings.all_pools
+    ]
+    return {
+        "home": str(settings.home),
+        "address": settings.gateway.near_url,
+        "processes": running_processes(settings),
+        "pools": pools,
+        "gateways": [describe_gateway(row) for row in gateways],
+        "journal": {"unread_bytes": unread_bytes(settings.journal_dir, ingested)},
+        "aliases": [{**alias, "summary": summarise(alias, gateways, pools)} for alias in aliases],
+    }
+
+
+def running_processes(settings: Settings) -> list[Json]:
+    """Return the `strop up` of this home and what it keeps alive; nothing where none runs."""
+    holder = holder_of(settings)
+    if holder is None:
+        return []
+    try:
+        parent = psutil.Process(holder)
+        # Between the supervisor and each child stands a keeper, which is of no interest here.
+        kept = [child for keeper in parent.children() for child in keeper.children()]
+        return [_describe_process(process) for process in [parent, *kept]]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def describe_pool(pool: PoolSettings, urls: list[str], replicas: dict[str, Replica]) -> Json:
+    """Return a pool with what the worker last saw of each replica; `seen_at` None: never."""
+    return {
+        "name": pool.name,
+        "kind": pool.kind.value,
+        "served_name": pool.served_name,
+        "replicas": [_describe_replica(url, replicas.get(url)) for url in urls],
+    }
+
+
+def describe_gateway(row: GatewayWorker) -> Json:
+    """Return what a gateway worker last said of itself."""
+    return {
+        "id": row.id,
+        "host": row.host,
+        "pid": row.pid,
+        "revision": row.revision,
+        "in_flight": sum(row.in_flight.values()),
+        "proved": row.proved,
+        "seen_at": row.seen_at.isoformat(),
+    }
+
+
+def unread_bytes(folder: Path, ingested: dict[str, int]) -> int:
+    """Return how many bytes of journal the database has not got yet."""
+    sizes = {path.name: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
+    return sum(max(0, size - ingested.get(name, 0)) for name, size in sizes.items())
+
+
+def summarise(alias: Json, gateways: list[GatewayWorker], pools: list[Json]) -> str:
+    """Say in one sentence what an alias serves, and whether it can right now."""
+    champion = alias["champion"]
+    what = f"release {champion['number']} ({champion['adapter'] or 'the base model'})"
+    if not gateways:
+        return f"{alias['name']} would serve {what}, but no gateway runs."
+    healthy = {
+        replica["url"]
+        for pool in pools
+        if pool["name"] == champion["pool"]
+        for replica in pool["replicas"]
+        if replica["is_healthy"]
+    }
+    ready = _proving(champion["adapter"], gateways, healthy)
+    if not ready:
+        return f"{alias['name']} cannot serve {what} now: no replica has proved that it holds it."
+    return f"{alias['name']} serves {what} from {ready} of {_count(champion['pool'], pools)}."
+
+
+def _proving(adapter: str | None, gateways: list[GatewayWorker], healthy: set[str]) -> int:
+    """Count the replicas from which some gateway worker serves this; the base needs only health."""
+    if adapter is None:
+        return len(healthy)
+    return len({url for row in gateways for url, names in row.proved.items() if adapter in names})
+
+
+def _count(pool: str, pools: list[Json]) -> str:
+    count = sum(len(found["replicas"]) for found in pools if found["name"] == pool)
+    return "1 replica" if count == 1 else f"{count} replicas"
+
+
+def _describe_replica(url: str, row: Replica | None) -> Json:
+    return {
+        "url": url,
+        "is_healthy": row.is_healthy if row else False,
+        "adapters": row.adapters if row else [],
+        "error": row.error if row else "The worker has not looked at it yet.",
+        "seen_at": row.seen_at.isoformat() if row else None,
+    }
+
+
+def _describe_process(process: psutil.Process) -> Json:
+    with process.oneshot():
+        return {
+            "pid": process.pid,
+            "command": " ".join(_short(part) for part in process.cmdline()[:6]),
+            "started_at": datetime.fromtimestamp(process.create_time(), UTC).isoformat(),
+            "rss_bytes": process.memory_info().rss,
+        }
+
+
+def _short(part: str) -> str:
+    return Path(part).name if part.startswith("/") else part

@@ -1,0 +1,70 @@
+"""Jobs that run again and again: one at a time each, and a failure of one stops none."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+_logger = logging.getLogger("strop.retrain")
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """Work that is due every `seconds`, and at once when `due` is set."""
+
+    name: str
+    seconds: float
+    work: Callable[[], Awaitable[object]]
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    num_runs: int = 0
+    num_failures: int = 0
+    num_failures_in_row: int = 0
+
+
+async def keep_working(job: Job, stopping: asyncio.Event) -> None:
+    """Run the job whenever it is due, until `stopping`; a run in hand is finished."""
+    while await _is_due(job, stopping):
+        job.due.clear()
+        await run_once(job)
+        if job.num_failures_in_row:
+            # The database or an engine is away: look again, at a growing distance.
+            await wait_any(stopping, timeout=pause_seconds(job.num_failures_in_row))
+            job.due.set()
+
+
+async def run_once(job: Job) -> None:
+    """Run the job; a failure is logged and counted."""
+    job.num_runs += 1
+    try:
+        await job.work()
+    except Exception:
+        job.num_failures += 1
+        job.num_failures_in_row += 1
+        _logger.exception(
+            "%s failed (%d in a row); it is tried again", job.name, job.num_failures_in_row
+        )
+    else:
+        job.num_failures_in_row = 0
+
+
+def pause_seconds(num_failures: int) -> float:
+    """Return the pause after the n-th failure in a row: doubled each time, up to the longest."""
+    return float(min(_FIRST_PAUSE_SECONDS * 2 ** min(num_failures - 1, 30), _LONGEST_PAUSE_SECONDS))
+
+
+async def wait_any(*events: asyncio.Event, timeout: float | None = None) -> None:
+    """Return when one of the events is set, or after `timeout` seconds."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _is_due(job: Job, stopping: asyncio.Event) -> bool:
+    await wait_any(job.due, stopping)
+    return not stopping.is_set()

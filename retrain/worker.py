@@ -1,0 +1,118 @@
+"""The worker process: takes the journal into the database and gives engines their adapters.
+
+1. Every job runs at the start, then every so many seconds (`[worker]` of strop.toml).
+2. Who changes the catalogue says so (NOTIFY): the reconciler then runs at once.
+3. SIGTERM or SIGINT: what is in hand is finished, nothing new begins.
+"""
+
+import asyncio
+import logging
+import signal
+from functools import partial
+
+import httpx
+import psycopg
+
+from retrain.jobs import Job, keep_working, pause_seconds, wait_any
+from retrain.schedule import Schedule
+from serving.fleet.engines import engines_of
+from serving.fleet.reconcile import reconcile
+from serving.journal.ingest import ingest
+from serving.settings import Settings
+from serving.store.database import Database
+
+_logger = logging.getLogger("strop.retrain")
+
+_HEARTBEAT_SECONDS = 60.0
+
+
+def run_worker(settings: Settings, url: str, only: str | None = None) -> None:
+    """Work until SIGTERM or SIGINT.
+
+    Args:
+        url: of the database.
+        only: the one job to run, `ingest` or `reconcile`; None: all of them.
+    """
+    asyncio.run(_run(settings, url, only))
+
+
+async def work(
+    settings: Settings, url: str, stopping: asyncio.Event, only: str | None = None
+) -> None:
+    """Run the jobs until `stopping` is set and what is in hand is finished."""
+    database = Database.connect(url)
+    try:
+        async with httpx.AsyncClient() as client:
+            jobs = make_jobs(settings, database, client, only)
+            await run_jobs(jobs, database, stopping)
+    finally:
+        await database.close()
+
+
+def make_jobs(
+    settings: Settings, database: Database, client: httpx.AsyncClient, only: str | None
+) -> list[Job]:
+    """Return the jobs of a worker, or the one that is asked for."""
+    jobs = [
+        Job(
+            name="ingest",
+            seconds=settings.worker.ingest_seconds,
+            work=partial(ingest, database, settings.journal_dir),
+        ),
+        Job(
+            name="reconcile",
+            seconds=settings.worker.reconcile_seconds,
+            work=partial(reconcile, database, settings, engines_of(settings, client)),
+        ),
+    ]
+    return [job for job in jobs if only in (None, job.name)]
+
+
+async def run_jobs(jobs: list[Job], database: Database, stopping: asyncio.Event) -> None:
+    """Run jobs whenever they are due, until `stopping` is set."""
+    schedule = Schedule()
+    for job in jobs:
+        job.due.set()
+        schedule.every(job.seconds, job.due.set)
+    schedule.every(_HEARTBEAT_SECONDS, partial(report, jobs))
+    schedule.start()
+    reconcilers = [job for job in jobs if job.name == "reconcile"]
+    follower = asyncio.create_task(follow_revisions(database, reconcilers, stopping))
+    try:
+        await asyncio.gather(*(keep_working(job, stopping) for job in jobs))
+    finally:
+        schedule.stop()
+        follower.cancel()
+        report(jobs)
+
+
+async def follow_revisions(database: Database, jobs: list[Job], stopping: asyncio.Event) -> None:
+    """Make `jobs` due whenever the catalogue changes; connect again when the database was away."""
+    num_failures = 0
+    while jobs and not stopping.is_set():
+        try:
+            async with database.listen() as connection:
+                num_failures = 0
+                async for _ in connection.notifies():
+                    for job in jobs:
+                        job.due.set()
+        except (psycopg.Error, OSError) as error:
+            num_failures += 1
+            _logger.warning("No word from the database of changes: %s", error)
+            await wait_any(stopping, timeout=pause_seconds(num_failures))
+
+
+def report(jobs: list[Job]) -> None:
+    """Log the heartbeat: what has run since the start, and what failed."""
+    _logger.info(
+        "worker: %s",
+        ", ".join(f"{job.name} {job.num_runs} runs, {job.num_failures} failed" for job in jobs),
+    )
+
+
+async def _run(settings: Settings, url: str, only: str | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await work(settings, url, stopping, only)
