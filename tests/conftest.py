@@ -20,6 +20,8 @@ from serving.store.embedded import (
 )
 from tests.scale import Scale
 
+pytest_plugins = ["tests.engine_fixtures"]
+
 _numbers = itertools.count(1)
 
 

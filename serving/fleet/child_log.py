@@ -21,7 +21,7 @@ def last_words(log: Path) -> str:
     """Return the last error in a log, else its last line: what a person should read first."""
     lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
     if not lines:
-        return "nothing."
+        return ""
     errors = [match[1] for line in lines if (match := _ERROR.search(line))]
     causes = [error for error in errors if _NO_CAUSE not in error]
     return (causes or errors or lines)[-1][:_LONGEST_WORDS]

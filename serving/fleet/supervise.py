@@ -232,7 +232,7 @@ class _Child:
         self._note(ChildState.STOPPED)
         raise ConfigurationError(
             f"{self._program.name} ended {self._num_deaths} times before it was ready (exit status "
-            f"{self._status.exit_status}). It said: {last_words(self._log)} The whole log: "
+            f"{self._status.exit_status}). Its last words: {last_words(self._log)!r}; the whole log: "
             f"{self._log}. `strop doctor` checks the usual causes.",
             code="start_failed",
         )

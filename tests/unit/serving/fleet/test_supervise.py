@@ -230,7 +230,7 @@ def test_the_log_before_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "nothing."),
+        ("", ""),
         ("one\ntwo\n\n", "two"),
         ("Traceback\n  File x\nOSError: no such port\nbye", "OSError: no such port"),
         (

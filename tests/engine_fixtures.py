@@ -1,0 +1,63 @@
+"""The run's real vLLM: one engine on a free port, started as `strop engine` starts it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.fleet import keeper
+from serving.fleet.child_log import last_words
+from serving.fleet.hardware import find_hardware
+from serving.fleet.launch import launch_plan
+from serving.settings import EngineSettings, Settings
+from tests.stack import BASE_MODEL, START_SECONDS, free_port, wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class RunningVllm:
+    """A healthy vLLM without adapters."""
+
+    url: str
+    base_model: Path
+    served_name: str = "base"
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
+    """Real vLLM with the embedded base model, started once per run and gone after it."""
+    folder = tmp_path_factory.mktemp("vllm")
+    base_model = Path(os.environ.get("VLLM_TEST_BASE", BASE_MODEL))
+    settings = Settings(
+        home=folder,
+        engine=EngineSettings(base_model=str(base_model), port=free_port(), kv_cache_gib=0.25),
+    )
+    plan = launch_plan(settings, settings.all_pools[0], 0, find_hardware())
+    log = folder / "engine.log"
+    with log.open("wb") as output:
+        # Under a keeper, so that a killed test run leaves no engine behind either.
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), "30", *plan.argv],
+            env=plan.environment(os.environ),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+    def is_healthy() -> bool:
+        assert process.poll() is None, f"vLLM ended: {last_words(log)}"
+        try:
+            return httpx.get(f"{plan.url}/health", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(is_healthy, START_SECONDS, "vLLM is healthy")
+        yield RunningVllm(plan.url, base_model)
+    finally:
+        process.terminate()
+        process.wait(90)

@@ -1,0 +1,160 @@
+"""What goes wrong on the way to an engine becomes an error of ours that names the replica."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
+from serving.fleet.engine import OpenAIEngine, VllmEngine
+from serving.fleet.engines import engines_of, urls_of
+from serving.fleet.memory import MemoryEngine
+from serving.settings import PoolSettings, Settings
+from serving.types import PoolKind
+
+URL = "http://10.0.0.7:8000"
+
+
+async def test_an_engine_that_is_not_there_is_an_engine_error() -> None:
+    """A refused connection names the replica, and is a state of health, not an exception."""
+    engine = vllm(raising(httpx.ConnectError("All connection attempts failed")))
+    assert not await engine.is_healthy()
+    with pytest.raises(EngineError, match=f"{URL} cannot be reached: All connection") as raised:
+        await engine.list_adapters()
+    assert raised.value.status == 502
+
+
+async def test_an_engine_that_is_silent_is_a_timeout() -> None:
+    """A deadline that passes names the replica and the call."""
+    engine = vllm(raising(httpx.ReadTimeout("")))
+    assert not await engine.is_healthy()
+    with pytest.raises(EngineTimeoutError, match=f"{URL} did not answer POST /v1/load_lora"):
+        await engine.load("a-v1-00000000", "/a")
+
+
+async def test_an_engine_that_answers_503_is_not_healthy() -> None:
+    """vLLM answers /health with 503 once its EngineCore is dead."""
+    assert not await vllm(lambda _: httpx.Response(503)).is_healthy()
+
+
+async def test_an_error_that_is_not_json_is_quoted() -> None:
+    """A proxy's error page is told as it is."""
+    engine = vllm(lambda _: httpx.Response(500, text="Internal Server Error"))
+    with pytest.raises(EngineError, match=r"\(500\): Internal Server Error"):
+        await engine.unload("a-v1-00000000")
+
+
+async def test_an_answer_by_another_model_fails_the_probe() -> None:
+    """An engine that answers for an adapter with its base must not get traffic."""
+    engine = vllm(lambda _: httpx.Response(200, json={"model": "base"}))
+    with pytest.raises(EngineError, match="answered a probe of a-v1-00000000 with base"):
+        await engine.probe("a-v1-00000000")
+
+
+async def test_an_upstream_with_a_key_gets_it_on_every_call() -> None:
+    """Pools of kind `openai` send the bearer key; the probe is a chat of one token."""
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={})
+
+    engine = openai(answer)
+    assert await engine.is_healthy()
+    await engine.probe("base")
+    assert [request.url.path for request in seen] == ["/v1/models", "/v1/chat/completions"]
+    assert {request.headers["Authorization"] for request in seen} == {"Bearer sk-upstream"}
+    assert json.loads(seen[1].content)["model"] == "gpt-x"
+
+
+async def test_an_upstream_takes_no_adapters() -> None:
+    """Loading is refused with the mend; listing and unloading find nothing to do."""
+    engine = openai(lambda _: httpx.Response(200, json={}))
+    with pytest.raises(ConfigurationError, match="a pool of kind `vllm`"):
+        await engine.load("a-v1-00000000", "/a")
+    assert await engine.list_adapters() == {}
+    await engine.unload("a-v1-00000000")
+
+
+async def test_the_twin_fails_on_demand() -> None:
+    """Down: nothing answers. Unhealthy: it answers and says so. Restarted: no adapters."""
+    engine = MemoryEngine()
+    await engine.load("a-v1-00000000", "/a")
+    engine.is_unhealthy = True
+    assert not await engine.is_healthy()
+    engine.is_down = True
+    with pytest.raises(EngineError, match="cannot be reached"):
+        await engine.list_adapters()
+    engine.restart()
+    assert await engine.is_healthy()
+    assert await engine.list_adapters() == {}
+    engine.fail_probe = "EngineCore is dead"
+    with pytest.raises(EngineError, match="EngineCore is dead"):
+        await engine.probe("base")
+
+
+async def test_engines_follow_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports run upwards over all pools started here; given URLs are taken as they are."""
+    monkeypatch.setenv("UPSTREAM_KEY", "sk-upstream")
+    settings = Settings(pools=POOLS)
+    async with httpx.AsyncClient() as client:
+        engines = engines_of(settings, client)
+    urls = {name: [engine.url for engine in replicas] for name, replicas in engines.items()}
+    assert urls == {
+        "small": ["http://127.0.0.1:8100", "http://127.0.0.1:8101"],
+        "remote": ["http://gpu-1:8000"],
+        "hosted": ["https://api.example.com"],
+        "large": ["http://127.0.0.1:8102"],
+    }
+    assert isinstance(engines["hosted"][0], OpenAIEngine)
+    assert isinstance(engines["remote"][0], VllmEngine)
+
+
+async def test_a_key_that_is_not_set_is_named() -> None:
+    """An upstream's key comes from the environment; without it the variable is named."""
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(ConfigurationError, match=r"\$UPSTREAM_KEY"):
+            engines_of(Settings(pools=POOLS), client)
+
+
+def test_an_upstream_without_an_address_is_refused() -> None:
+    """A pool of kind `openai` is never started here, so it needs `urls`."""
+    pool = PoolSettings(name="hosted", kind=PoolKind.OPENAI)
+    with pytest.raises(ConfigurationError, match="no `urls`"):
+        urls_of(Settings(pools=(pool,)), pool)
+
+
+POOLS = (
+    PoolSettings(name="small", base_model="/models/small", replicas=2),
+    PoolSettings(name="remote", urls=("http://gpu-1:8000/",)),
+    PoolSettings(
+        name="hosted",
+        kind=PoolKind.OPENAI,
+        urls=("https://api.example.com",),
+        api_key_env="UPSTREAM_KEY",
+    ),
+    PoolSettings(name="large", base_model="/models/large"),
+)
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def vllm(answer: Answer) -> VllmEngine:
+    """An engine whose replica answers like this."""
+    return VllmEngine(URL, httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+
+
+def openai(answer: Answer) -> OpenAIEngine:
+    """An upstream that answers like this."""
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    return OpenAIEngine(URL, client, "sk-upstream", "gpt-x")
+
+
+def raising(error: httpx.TransportError) -> Answer:
+    """An answer that never comes."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return answer
