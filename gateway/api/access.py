@@ -1,0 +1,62 @@
+"""Who may use `/api`: bearer keys of operators, looked up in memory like those of `/v1`."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from gateway.auth import authenticate
+from gateway.operations.resources import Resources
+from serving.errors import PermissionDeniedError
+from serving.routing.catalog import Principal
+from serving.types import Role
+
+Connection = ASGIConnection[Any, object, object, State]
+
+
+def require_operator(connection: Connection, _: BaseRouteHandler) -> None:
+    """Let `ops` and `admin` keys pass. An operator works for the house: any tenant's nouns.
+
+    Raises:
+        AuthenticationError: no key, or an unknown one.
+        PermissionDeniedError: another role.
+    """
+    _require(connection, Role.OPS, Role.ADMIN)
+
+
+def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
+    """Let `admin` keys pass: whoever makes keys can make any.
+
+    Raises:
+        AuthenticationError: no key, or an unknown one.
+        PermissionDeniedError: another role.
+    """
+    _require(connection, Role.ADMIN)
+
+
+async def provide_principal(request: Request[object, object, State]) -> Principal:
+    """Return who is calling; the guards have let them pass."""
+    return _principal(request)
+
+
+async def provide_resources(state: State) -> Resources:
+    """Return what the application was built with."""
+    resources: Resources = state.resources
+    return resources
+
+
+def _require(connection: Connection, *roles: Role) -> None:
+    principal = _principal(connection)
+    if principal.role not in roles:
+        wanted = " or ".join(roles)
+        raise PermissionDeniedError(
+            f"This needs a key of role {wanted}; yours has {principal.role}."
+        )
+
+
+def _principal(connection: Connection) -> Principal:
+    return authenticate(
+        connection.app.state.follower.catalog, connection.headers.get("authorization")
+    )

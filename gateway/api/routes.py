@@ -1,0 +1,70 @@
+"""`/api`: the nouns of the command over HTTP, for operators' keys, with the same JSON.
+
+The application has to keep in its state: `resources` (gateway.operations.resources) and
+`follower`, whose `catalog` is the newest one.
+"""
+
+import logging
+
+from litestar import Request, Response, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from gateway.api.access import provide_principal, provide_resources, require_operator
+from gateway.api.aliases import AliasesController
+from gateway.api.keys import KeysController
+from gateway.api.serving import AdaptersController, ReleasesController, status
+from gateway.operations.resources import Json
+from serving.errors import InvalidRequestError, StropError, UnavailableError
+
+_logger = logging.getLogger("strop.gateway")
+_RETRY_SECONDS = 5
+
+AnyRequest = Request[object, object, State]
+
+
+def api_handlers() -> list[Router]:
+    """Return what an application registers to have `/api`."""
+    return [
+        Router(
+            "/api",
+            route_handlers=[
+                KeysController,
+                AliasesController,
+                AdaptersController,
+                ReleasesController,
+                status,
+            ],
+            guards=[require_operator],
+            dependencies={
+                "resources": Provide(provide_resources),
+                "principal": Provide(provide_principal),
+            },
+            exception_handlers={
+                OperationalError: answer_database_away,
+                InterfaceError: answer_database_away,
+                UnicodeDecodeError: answer_unreadable,
+                RecursionError: answer_unreadable,
+            },
+            tags=["api"],
+        )
+    ]
+
+
+def answer_database_away(_: AnyRequest, error: Exception) -> Response[Json]:
+    """Answer 503: `/v1` goes on without the database, `/api` cannot."""
+    _logger.error("/api: the database does not answer: %s", error)
+    return _answer(
+        UnavailableError("The database does not answer. Try again.", retry_after=_RETRY_SECONDS)
+    )
+
+
+def answer_unreadable(_: AnyRequest, error: Exception) -> Response[Json]:
+    """Answer 400 to a body that no JSON parser should be given."""
+    return _answer(InvalidRequestError(f"The body is no readable JSON: {type(error).__name__}."))
+
+
+def _answer(error: StropError) -> Response[Json]:
+    headers = {"Retry-After": str(_RETRY_SECONDS)} if error.retry_after else {}
+    return Response(error.to_body(), status_code=error.status, headers=headers)
