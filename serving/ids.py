@@ -90,6 +90,14 @@ class Signer:
             is_logged=not head[7] & _NOT_LOGGED,
         )
 
+    def cache_salt(self, tenant: str) -> str:
+        """Return what keeps a tenant's prefix cache in the engine apart from all others'.
+
+        The same on every gateway worker; nobody without `sign.key` can tell it.
+        """
+        key = self._keys[self._current]
+        return blake2b(b"cache salt of " + tenant.encode(), key=key, digest_size=16).hexdigest()
+
     def _mac(self, key_id: int, head: bytes) -> bytes:
         return blake2b(head, key=self._keys[key_id], digest_size=_MAC_BYTES).digest()
 

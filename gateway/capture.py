@@ -1,0 +1,211 @@
+"""The record of one request: begun before the engine hears of it, ended exactly once."""
+
+import logging
+import time
+from types import TracebackType
+
+import msgspec
+
+from gateway.client import ClientGoneError
+from gateway.order import Order
+from monitoring.metrics import Metrics
+from serving.errors import StropError
+from serving.journal.records import Begin, End
+from serving.journal.writer import JournalWriter
+from serving.types import InferenceStatus
+
+logger = logging.getLogger("strop.gateway")
+
+
+class Capture:
+    """Watches one request: `with capture:` is its life.
+
+    Entering writes Begin, which may refuse (a full journal). Leaving writes End unless `finish`
+    did, with the status that the exception tells. A key with `no_log` leaves metrics only.
+
+    Raises:
+        UnavailableError: on entering: the journal takes no more.
+        PayloadTooLargeError: on entering: the request is longer than a record may be.
+    """
+
+    def __init__(self, order: Order, journal: JournalWriter, metrics: Metrics) -> None:
+        self.replica: str | None = None
+        self.http_status: int | None = None
+        self._order = order
+        self._journal = journal
+        self._metrics = metrics
+        self._served = order.served
+        self._begun_at = time.monotonic()
+        self._pieces: list[bytes] = []
+        self._is_sse = False
+        self._times = _EventTimes()
+        self._is_finished = False
+
+    def __enter__(self) -> "Capture":
+        if self._order.principal.is_logged:
+            self._journal.append(_begin(self._order))
+        self._metrics.started(self._order.choice.pool)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._is_finished:
+            self.finish(_status_of(error), _words(error))
+
+    def got(self, piece: bytes) -> None:
+        """Keep bytes that came from the engine."""
+        if self._order.principal.is_logged:
+            self._pieces.append(piece)
+
+    def got_event(self) -> None:
+        """Time an event of a stream; several that came at once count as one."""
+        self._is_sse = True
+        now = time.monotonic()
+        gap = self._times.add(now)
+        if gap is None:
+            self._metrics.saw_first_token(self._served, now - self._begun_at)
+        else:
+            self._metrics.saw_gap(self._served, gap)
+
+    def finish(
+        self, status: InferenceStatus, error: str | None = None, answer: bytes | None = None
+    ) -> None:
+        """Write End. Called before the answer's last bytes leave: what a client saw whole is
+        recorded as whole, even if this process is killed a moment later.
+
+        Args:
+            status: how it ended.
+            error: for people who read the record.
+            answer: the JSON that carries `usage`: the answer, or a stream's usage event.
+        """
+        self._is_finished = True
+        seconds = time.monotonic() - self._begun_at
+        self._metrics.ended(self._served, self._order.choice.pool, status, seconds)
+        if answer is not None:
+            self._count_tokens(answer)
+        if self._order.principal.is_logged:
+            self._write_end(status, error, seconds)
+
+    def _write_end(self, status: InferenceStatus, error: str | None, seconds: float) -> None:
+        times = self._times
+        end = End(
+            id=self._order.inference_id,
+            status=status,
+            end_to_end_ms=seconds * 1000,
+            http_status=self.http_status,
+            error=error,
+            replica=self.replica,
+            response=b"".join(self._pieces),
+            is_sse=self._is_sse,
+            first_token_ms=times.first_ms(self._begun_at),
+            inter_token_mean_ms=times.mean_gap_ms,
+            inter_token_max_ms=times.max_gap_ms,
+        )
+        try:
+            self._journal.append(end)
+        except StropError:
+            # The answer is there and must not fail for its record; ingest marks the request.
+            logger.exception("The end of %s could not be recorded", self._order.inference_id)
+            self._metrics.failed("journal")
+
+    def _count_tokens(self, answer: bytes) -> None:
+        try:
+            usage = msgspec.json.decode(answer, type=_Answer).usage
+        except ValueError:
+            logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
+            self._metrics.failed("usage")
+            return
+        if usage is not None:
+            self._metrics.used_tokens(
+                self._served, usage.prompt_tokens, usage.completion_tokens or 0
+            )
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _EventTimes:
+    """When events came: the first, and the gaps since."""
+
+    def __init__(self) -> None:
+        self._first_at: float | None = None
+        self._last_at = 0.0
+        self._num_gaps = 0
+        self._max_gap = 0.0
+
+    def add(self, now: float) -> float | None:
+        """Note an event; return the gap to the one before, None for the first."""
+        last, self._last_at = self._last_at, now
+        if self._first_at is None:
+            self._first_at = now
+            return None
+        gap = now - last
+        self._num_gaps += 1
+        self._max_gap = max(self._max_gap, gap)
+        return gap
+
+    def first_ms(self, begun_at: float) -> float | None:
+        """Return how long the first event took."""
+        return None if self._first_at is None else (self._first_at - begun_at) * 1000
+
+    @property
+    def mean_gap_ms(self) -> float | None:
+        """The mean time between events."""
+        if self._first_at is None or not self._num_gaps:
+            return None
+        return (self._last_at - self._first_at) / self._num_gaps * 1000
+
+    @property
+    def max_gap_ms(self) -> float | None:
+        """The longest time between events."""
+        return self._max_gap * 1000 if self._num_gaps else None
+
+
+def _begin(order: Order) -> Begin:
+    choice, principal = order.choice, order.principal
+    alias, release = choice.alias, choice.release
+    return Begin(
+        id=order.inference_id,
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        endpoint=order.endpoint.path,
+        model=order.asked.model,
+        pool=choice.pool,
+        arm=choice.arm,
+        propensity=choice.propensity,
+        is_streamed=order.asked.is_streamed,
+        is_trainable=principal.is_trainable,
+        request=order.body,
+        alias_id=alias.id if alias else None,
+        release_id=release.id if release else None,
+        adapter=choice.adapter,
+        adapter_digest=release.adapter_digest if release else None,
+        canary_revision=alias.canary_revision if alias else 0,
+        subject=order.asked.subject,
+        conversation=order.conversation,
+    )
+
+
+def _status_of(error: BaseException | None) -> InferenceStatus:
+    if isinstance(error, ClientGoneError):
+        return InferenceStatus.CLIENT_ABORTED
+    if isinstance(error, StropError):
+        return InferenceStatus.UPSTREAM_ERROR
+    return InferenceStatus.INTERRUPTED
+
+
+def _words(error: BaseException | None) -> str | None:
+    if error is None:
+        return "the request ended without an answer"
+    cause = f" ({error.__cause__!r})" if error.__cause__ else ""
+    return f"{str(error) or type(error).__name__}{cause}"

@@ -1,0 +1,135 @@
+"""The client's side of a request: noticing that it hung up, and answering it."""
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+
+import msgspec
+from litestar.types import Receive, Send
+
+from serving.errors import StropError
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+SECURITY_HEADERS: dict[str, str] = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
+}
+_RAW_SECURITY_HEADERS: RawHeaders = [
+    (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
+
+class ClientGoneError(Exception):
+    """The client hung up. Nobody is left to answer; never leaves the data path."""
+
+
+class WhileConnected:
+    """Cancels its block when the client hangs up, as `asyncio.timeout` does when time is up.
+
+    Neither Litestar nor uvicorn tells a handler that waits for something else than the client.
+
+    Raises:
+        ClientGoneError: on leaving the block, in place of the cancellation.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_gone = False
+        self._num_cancellations = 0
+        self._task: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._num_cancellations = self._task.cancelling()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        assert self._watcher is not None
+        self._watcher.cancel()
+        if not self._is_gone:
+            return
+        # Cancelled from elsewhere as well (shutdown): then that counts.
+        is_ours = self._task.uncancel() <= self._num_cancellations
+        if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise ClientGoneError from error
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._is_gone = True
+        assert self._task is not None
+        self._task.cancel()
+
+
+class Reply:
+    """One answer on its way to the client."""
+
+    def __init__(self, send: Send) -> None:
+        self.headers: RawHeaders = []
+        """Sent along whatever the answer is, an error too."""
+        self._send = send
+        self._is_started = False
+        self._is_stream = False
+
+    async def start_stream(self, status: int, headers: RawHeaders) -> None:
+        """Send the head of an answer that comes piece by piece."""
+        self._is_stream = True
+        await self._start(status, headers)
+
+    async def pass_on(self, piece: bytes) -> None:
+        """Send a piece. Waits while the client is slower than the engine."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end_stream(self) -> None:
+        """Say that nothing more comes."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def send_whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """Send an answer in one piece."""
+        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def send_json(
+        self, status: int, body: object, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send a JSON answer in one piece."""
+        kind = (b"content-type", b"application/json")
+        await self.send_whole(status, [kind, *headers], msgspec.json.encode(body))
+
+    async def fail(self, error: StropError) -> None:
+        """Tell the client of an error: as the answer, or as the last event of a stream."""
+        if not self._is_started:
+            await self.send_json(error.status, error.to_body(), error_headers(error))
+        elif self._is_stream:
+            # No [DONE] after it: an answer cut short must not look whole.
+            await self.pass_on(b"data: %b\n\n" % msgspec.json.encode(error.to_body()))
+            await self.end_stream()
+
+    async def _start(self, status: int, headers: RawHeaders) -> None:
+        self._is_started = True
+        head = [*headers, *self.headers, *_RAW_SECURITY_HEADERS]
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
+
+
+def error_headers(error: StropError) -> RawHeaders:
+    """Return the headers that HTTP asks for beside an error's body."""
+    headers: RawHeaders = []
+    if error.status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="strop"'))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if error.status == 413 or error.code == "body_timeout":
+        # The rest of the body is still on its way, or never comes.
+        headers.append((b"connection", b"close"))
+    return headers

@@ -1,0 +1,81 @@
+"""Errors on the wire: OpenAI's shape for everything, also what the framework itself refuses."""
+
+import logging
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
+
+from gateway.client import SECURITY_HEADERS, error_headers
+from serving.errors import NotFoundError, StropError
+
+logger = logging.getLogger("strop.gateway")
+
+AnyRequest = Request[Any, Any, Any]
+
+_KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES: Final = {
+    400: "invalid_request",
+    401: "invalid_api_key",
+    403: "permission_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    429: "rate_limit_exceeded",
+}
+
+
+def answer_strop_error(request: AnyRequest, error: StropError) -> Response[Any]:
+    """Answer one of our own errors."""
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    return _respond(error.status, error.to_body(), headers)
+
+
+def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """Answer what Litestar refuses: no such route, wrong method, malformed input."""
+    if error.status_code == 404:
+        path = request.scope["path"][:200]
+        return answer_strop_error(request, NotFoundError(f"There is no {path} here."))
+    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
+    body = {
+        "message": _words(error),
+        "type": _KINDS.get(error.status_code, kind),
+        "param": None,
+        "code": _CODES.get(error.status_code, "internal_error"),
+    }
+    headers = dict(error.headers or {})
+    return _respond(error.status_code, {"error": body}, headers)
+
+
+def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Answer a fault of ours: logged with its traceback, and not explained to strangers."""
+    logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return _respond(500, StropError("The gateway failed; its log says more.").to_body(), {})
+
+
+def method_not_allowed(allowed: str) -> MethodNotAllowedException:
+    """Return the refusal of a raw route for other methods than its own."""
+    return MethodNotAllowedException(f"Use {allowed}.", headers={"allow": allowed})
+
+
+def _words(error: HTTPException) -> str:
+    if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
+        return error.detail
+    faults = [f"{fault.get('key', 'body')}: {fault.get('message')}" for fault in error.extra]
+    return "; ".join(faults) or error.detail
+
+
+def _respond(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response[Any]:
+    return Response(
+        body,
+        status_code=status,
+        media_type="application/json",
+        headers={**SECURITY_HEADERS, **headers},
+    )
+
+
+EXCEPTION_HANDLERS: Final[dict[Any, Any]] = {
+    StropError: answer_strop_error,
+    HTTPException: answer_http_exception,
+    Exception: answer_bug,
+}

@@ -1,0 +1,165 @@
+"""Ratings: accepted into the journal on the strength of the signed id, without the database."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar.types import HTTPScope, Receive, Send
+
+from gateway.auth import authenticate
+from gateway.body import Headers, read_json
+from gateway.client import ClientGoneError, RawHeaders, Reply
+from gateway.runtime import Runtime
+from serving.errors import InvalidRequestError, StropError
+from serving.ids import InferenceId, unknown_inference
+from serving.journal.records import Feedback
+from serving.routing.catalog import Principal
+from serving.types import Rating
+
+ANONYMOUS: Final = "anonymous"
+_CLOCK_SLACK: Final = timedelta(minutes=5)
+
+Comment = Annotated[str, msgspec.Meta(max_length=4096)]
+Answer = Annotated[str, msgspec.Meta(max_length=65_536)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client may say of an answer."""
+
+    inference_id: Annotated[str, msgspec.Meta(max_length=128)]
+    rating: Rating | None = None
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    comment: Comment | None = None
+    demonstration: Answer | None = None
+    rater: Name | None = None
+
+
+async def handle_feedback(runtime: Runtime, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Answer one rating, or the browser that asks whether it may send one."""
+    headers = dict(scope["headers"])
+    reply = Reply(send)
+    reply.headers = cors_headers(headers, runtime.settings.gateway.cors_origins)
+    if scope["method"] == "OPTIONS":
+        await reply.send_whole(204, [], b"")
+        return
+    try:
+        accepted = await _accept(runtime, headers, _address(scope), receive)
+        await reply.send_json(200, accepted)
+    except ClientGoneError:
+        pass  # nobody is left to answer
+    except StropError as error:
+        runtime.metrics.answered_error(error.code)
+        await reply.fail(error)
+
+
+async def _accept(
+    runtime: Runtime, headers: Headers, address: str, receive: Receive
+) -> dict[str, str]:
+    principal = _principal(runtime, headers)
+    if principal is None:
+        runtime.feedback_limiter.admit(address)
+    given = read_given(await read_json(receive, headers, runtime.settings.gateway))
+    rater = rater_of(given, principal)
+    inference, tenant = _verify(runtime, given.inference_id, principal)
+    feedback_id = feedback_id_of(inference.text, rater)
+    runtime.journal.append(
+        Feedback(
+            id=feedback_id,
+            inference_id=inference.text,
+            given_at_ms=time.time_ns() // 1_000_000,
+            tenant=tenant,
+            rater=rater,
+            key_id=principal.key_id if principal else None,
+            rating=given.rating,
+            score=given.score,
+            comment=given.comment,
+            demonstration=given.demonstration,
+        )
+    )
+    await runtime.journal.flush()
+    runtime.metrics.took_feedback(given.rating.value if given.rating else "none")
+    return {"feedback_id": feedback_id, "inference_id": inference.text, "status": "accepted"}
+
+
+def read_given(body: dict[str, Any]) -> Given:
+    """Return the rating in a body.
+
+    Raises:
+        InvalidRequestError: an unknown field, one out of bounds, or no signal at all.
+    """
+    try:
+        given = msgspec.convert(body, Given)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        raise InvalidRequestError(f"{reason}.", param=path.rstrip("`") or None) from error
+    signals = (given.rating, given.score, given.comment, given.demonstration)
+    if all(signal is None for signal in signals):
+        raise InvalidRequestError("Give a rating, a score, a comment or a demonstration.")
+    for name in ("comment", "demonstration", "rater"):
+        if "\0" in (getattr(given, name) or ""):
+            raise InvalidRequestError(f"`{name}` may hold no NUL characters.", param=name)
+    return given
+
+
+def rater_of(given: Given, principal: Principal | None) -> str:
+    """Return who rates: without a key always the same nobody; a key may name one of its users.
+
+    Raises:
+        InvalidRequestError: a rater is named without a key, or named like nobody.
+    """
+    if given.rater is None:
+        return principal.key_id if principal else ANONYMOUS
+    if principal is None or given.rater == ANONYMOUS:
+        raise InvalidRequestError(
+            "Only a key may name a rater, and none is called `anonymous`.", param="rater"
+        )
+    return given.rater
+
+
+def feedback_id_of(inference_id: str, rater: str) -> str:
+    """Return the id of one rater's word on one inference: a retry gets the same."""
+    return blake2b(f"{inference_id}/{rater}".encode(), digest_size=16).hexdigest()
+
+
+def cors_headers(headers: Headers, allowed: tuple[str, ...]) -> RawHeaders:
+    """Return what lets a page of an allowed origin post ratings. No cookie is ever asked for."""
+    origin = headers.get(b"origin")
+    if origin is None or ("*" not in allowed and origin.decode("latin-1") not in allowed):
+        return []
+    return [
+        (b"access-control-allow-origin", b"*" if "*" in allowed else origin),
+        (b"vary", b"origin"),
+        (b"access-control-allow-methods", b"POST"),
+        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
+def _principal(runtime: Runtime, headers: Headers) -> Principal | None:
+    found = headers.get(b"authorization")
+    return authenticate(runtime.catalog, found.decode("latin-1")) if found is not None else None
+
+
+def _verify(runtime: Runtime, text: str, principal: Principal | None) -> tuple[InferenceId, str]:
+    """Return the inference and its tenant.
+
+    Raises:
+        NotFoundError: not one of ours, another tenant's, too old, or never logged: one answer.
+    """
+    inference = runtime.signer.verify(text)
+    tenant = principal.tenant if principal else runtime.follower.tenant_of(inference.tenant_tag)
+    if tenant is None or not inference.belongs_to(tenant) or not inference.is_logged:
+        raise unknown_inference()
+    age = datetime.now(UTC) - inference.begun_at
+    oldest = timedelta(days=runtime.settings.gateway.feedback_max_age_days)
+    if not -_CLOCK_SLACK <= age <= oldest:
+        raise unknown_inference()
+    return inference, tenant
+
+
+def _address(scope: HTTPScope) -> str:
+    client = scope["client"]
+    return client[0] if client else "unknown"

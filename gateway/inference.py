@@ -1,0 +1,97 @@
+"""The life of a request, from the client's bytes to the record's last line.
+
+`answer_inference` reads as architecture.md section 3 does. It is a raw ASGI handler: it sees the
+client hang up at any moment, streamed or not, and no framework stands between the engine's bytes
+and the client's.
+"""
+
+import asyncio
+
+from litestar.types import HTTPScope, Receive, Send
+
+from gateway.auth import authenticate
+from gateway.body import Headers, read_json
+from gateway.capture import Capture
+from gateway.client import ClientGoneError, Reply, WhileConnected
+from gateway.engine_call import engine_answer
+from gateway.order import Order, make_order
+from gateway.policy import Asked, Endpoint, authorise
+from gateway.relay import relay
+from gateway.runtime import Runtime
+from serving.errors import InvalidRequestError, StropError, UnavailableError
+from serving.routing.catalog import Principal
+from serving.routing.choose import choose
+
+CONVERSATION_HEADER = b"x-strop-conversation"
+
+
+async def handle_inference(
+    runtime: Runtime, endpoint: Endpoint, scope: HTTPScope, receive: Receive, send: Send
+) -> None:
+    """Answer one request, whatever happens, in OpenAI's shape."""
+    reply = Reply(send)
+    try:
+        await _answer(runtime, endpoint, dict(scope["headers"]), receive, reply)
+    except ClientGoneError:
+        pass  # recorded as such; nobody is left to answer
+    except StropError as error:
+        runtime.metrics.answered_error(error.code)
+        await reply.fail(error)
+    except asyncio.CancelledError:
+        # The server's drain time is over. The one thing that it wants of us is to come to an end.
+        await reply.fail(
+            UnavailableError("The gateway is shutting down.", code="shutting_down", retry_after=1)
+        )
+
+
+async def _answer(
+    runtime: Runtime, endpoint: Endpoint, headers: Headers, receive: Receive, reply: Reply
+) -> None:
+    principal = authenticate(runtime.catalog, _text(headers, b"authorization"))
+    body = await read_json(receive, headers, runtime.settings.gateway)
+    asked = authorise(endpoint, body)
+    order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
+    reply.headers = order.reply_headers
+    with (
+        runtime.traffic.admitted(order.choice.adapter),
+        Capture(order, runtime.journal, runtime.metrics) as capture,
+    ):
+        async with WhileConnected(receive):
+            await runtime.journal.flush()
+            async with engine_answer(runtime, order, capture) as response:
+                await relay(response, order, capture, reply, runtime.settings.gateway.idle_seconds)
+
+
+def _decide(
+    runtime: Runtime,
+    endpoint: Endpoint,
+    principal: Principal,
+    asked: Asked,
+    conversation: str | None,
+) -> Order:
+    """Choose the release and write the engine's request. Waits for nothing: see Traffic."""
+    sticky = asked.subject or conversation or principal.key_id
+    choice = choose(runtime.catalog, runtime.bases, principal, asked.model, sticky)
+    return make_order(
+        signer=runtime.signer,
+        pool=runtime.settings.pool(choice.pool),
+        endpoint=endpoint,
+        principal=principal,
+        asked=asked,
+        choice=choice,
+        conversation=conversation,
+    )
+
+
+def _conversation(headers: Headers) -> str | None:
+    found = _text(headers, CONVERSATION_HEADER)
+    if found is not None and len(found) > 256:
+        raise InvalidRequestError(
+            "`x-strop-conversation` may have 256 characters.", param="x-strop-conversation"
+        )
+    return found or None
+
+
+def _text(headers: Headers, name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,95 @@
+"""The OpenAPI document, with the raw `/v1` routes written in by hand. A test holds it to the routes."""
+
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    PathItem,
+    Reference,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+from litestar.openapi.spec.enums import OpenAPIType
+
+from gateway.policy import CHAT, COMPLETIONS, Endpoint
+
+_ERRORS = {
+    "400": "The request is wrong; `param` names the field.",
+    "401": "No key, or an unknown one.",
+    "404": "No such model, or not for this key.",
+    "413": "The body is too long.",
+    "502": "The engine failed.",
+    "503": "No engine can answer now; `Retry-After` says when to try again.",
+    "504": "The engine did not answer in time.",
+}
+_FEEDBACK_FIELDS = ("inference_id", "rating", "score", "comment", "demonstration", "rater")
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Return what describes the whole surface; the document is at /schema/openapi.json.
+
+    JSON only: the pages that Litestar could add load their scripts from foreign hosts.
+    """
+    bearer = SecurityScheme(type="http", scheme="bearer")
+    return OpenAPIConfig(
+        title="Strop",
+        version="1",
+        description="An OpenAI-compatible gateway that sharpens the models it serves.",
+        render_plugins=[JsonRenderPlugin()],
+        components=Components(security_schemes={"bearer": bearer}),
+    )
+
+
+def describe_raw_routes(app: Litestar) -> None:
+    """Add the routes that Litestar cannot describe by itself."""
+    paths = app.openapi_schema.paths
+    assert paths is not None
+    paths[CHAT.path] = _inference(CHAT, "Answer a conversation, in one piece or streamed.")
+    paths[COMPLETIONS.path] = _inference(COMPLETIONS, "Continue a text, in one piece or streamed.")
+    paths["/v1/feedback"] = PathItem(
+        post=Operation(
+            operation_id="post_v1_feedback",
+            tags=["v1"],
+            summary="Rate an answer by its inference id; a key is needed to name a rater only.",
+            security=[{"bearer": []}, {}],
+            request_body=_json_body(_FEEDBACK_FIELDS, ("inference_id",)),
+            responses=_responses("400", "401", "404", "413", "503"),
+        )
+    )
+
+
+def _inference(endpoint: Endpoint, summary: str) -> PathItem:
+    return PathItem(
+        post=Operation(
+            operation_id="post" + endpoint.path.replace("/", "_"),
+            tags=["v1"],
+            summary=summary,
+            security=[{"bearer": []}],
+            request_body=_json_body(
+                ("model", *endpoint.fields), ("model", endpoint.required), is_open=True
+            ),
+            responses=_responses(*_ERRORS),
+        )
+    )
+
+
+def _json_body(
+    fields: tuple[str, ...], required: tuple[str, ...], *, is_open: bool = False
+) -> RequestBody:
+    schema = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={name: Schema() for name in fields},
+        required=list(required),
+        additional_properties=is_open,
+    )
+    return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})
+
+
+def _responses(*errors: str) -> dict[str, OpenAPIResponse | Reference]:
+    words = {"200": "The answer."} | {status: _ERRORS[status] for status in errors}
+    return {status: OpenAPIResponse(description=text) for status, text in words.items()}

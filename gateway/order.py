@@ -1,0 +1,132 @@
+"""From what a client asked and what was chosen to what the engine is sent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.messages import has_system_prompt
+from gateway.policy import Asked, Endpoint
+from monitoring.metrics import Served
+from serving.errors import InvalidRequestError
+from serving.ids import Signer
+from serving.routing.catalog import Principal, Release
+from serving.routing.choose import Choice
+from serving.settings import PoolSettings
+from serving.types import PoolKind
+
+# Two names of one thing: a default for the one must not join the other.
+_LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One decided request: what to send, and all that the record says of it."""
+
+    inference_id: str
+    endpoint: Endpoint
+    principal: Principal
+    asked: Asked
+    choice: Choice
+    body: bytes
+    """JSON, as the engine gets it."""
+    conversation: str | None
+
+    @property
+    def served(self) -> Served:
+        """The labels of this request's metrics."""
+        alias, release = self.choice.alias, self.choice.release
+        return Served(
+            alias=alias.name if alias else self.asked.model,
+            release=str(release.number) if release else "-",
+            arm=self.choice.arm.value,
+        )
+
+    @property
+    def drops_usage(self) -> bool:
+        """Whether only the gateway asked for the stream's usage event."""
+        return self.asked.is_streamed and not self.asked.wants_usage
+
+    @property
+    def reply_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer to this request says of it, an error too."""
+        release = self.choice.release
+        headers = [
+            (b"x-strop-inference-id", self.inference_id.encode()),
+            (b"x-request-id", self.inference_id.encode()),
+            (b"x-strop-release", str(release.number).encode() if release else b"none"),
+            (b"x-strop-adapter", (self.choice.adapter or "base").encode()),
+        ]
+        if self.asked.ignored:
+            headers.append((b"x-strop-ignored", ", ".join(self.asked.ignored).encode()))
+        return headers
+
+
+def make_order(
+    *,
+    signer: Signer,
+    pool: PoolSettings,
+    endpoint: Endpoint,
+    principal: Principal,
+    asked: Asked,
+    choice: Choice,
+    conversation: str | None,
+) -> Order:
+    """Decide what the engine is sent: the release applied, the model by the engine's own name.
+
+    Raises:
+        InvalidRequestError: the body cannot be written as JSON again.
+    """
+    fields = apply_release(asked.fields, choice.release, endpoint)
+    fields["model"] = choice.adapter or base_name(pool)
+    if asked.is_streamed:
+        fields["stream_options"] = _with_usage(asked)
+    if pool.kind is PoolKind.VLLM:
+        fields["cache_salt"] = signer.cache_salt(principal.tenant)
+    return Order(
+        inference_id=signer.mint(principal.tenant, is_logged=principal.is_logged),
+        endpoint=endpoint,
+        principal=principal,
+        asked=asked,
+        choice=choice,
+        body=_encode(fields),
+        conversation=conversation,
+    )
+
+
+def base_name(pool: PoolSettings) -> str:
+    """Return the name by which a pool's engines know their base model."""
+    return pool.base_model if pool.kind is PoolKind.OPENAI else pool.served_name
+
+
+def apply_release(
+    fields: dict[str, Any], release: Release | None, endpoint: Endpoint
+) -> dict[str, Any]:
+    """Return the fields with the release's system prompt and decoding where the client has none."""
+    applied = dict(fields)
+    if release is None:
+        return applied
+    conversation = applied.get("messages")
+    if release.system_prompt and conversation and not has_system_prompt(conversation):
+        prompt = {"role": "system", "content": release.system_prompt}
+        applied["messages"] = [prompt, *conversation]
+    for name, value in release.decoding.items():
+        same = _LENGTH_LIMITS if name in _LENGTH_LIMITS else {name}
+        if name in endpoint.fields and same.isdisjoint(fields):
+            applied[name] = value
+    return applied
+
+
+def _with_usage(asked: Asked) -> dict[str, Any]:
+    """Ask for usage in every stream; pass on the client's other options only if it asked too."""
+    options = asked.fields.get("stream_options", {}) if asked.wants_usage else {}
+    return {**options, "include_usage": True}
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(fields)
+    except (OverflowError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"The body cannot be sent on: {error}.", code="invalid_json"
+        ) from error

@@ -1,0 +1,215 @@
+"""What a request may ask of an engine: one table, and one function that holds a body against it.
+
+Fields in the table go on, within their bounds. Fields that have hurt engines or gateways are
+refused by name. All others are accepted, not forwarded, and named in `x-strop-ignored`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.checks import (
+    Check,
+    array,
+    flag,
+    integer,
+    label,
+    number,
+    one_of,
+    pick,
+    record,
+    refuse,
+    text,
+    text_or_texts,
+)
+from gateway.messages import messages
+from gateway.schemas import response_format, structured_outputs, tool, tool_choice
+from serving.errors import InvalidRequestError
+
+_MAX_TOKENS = 2**20
+_MAX_TOKEN_ID = 2**31
+_MAX_PROMPTS = 64
+_ANY_LENGTH = text(2**31)
+
+
+def _stream_options(value: Any, name: str) -> Any:
+    return pick(value, name, {"include_usage": flag, "continuous_usage_stats": flag})
+
+
+def _logit_bias(value: Any, name: str) -> Any:
+    if len(record(value, name)) > 300:
+        raise refuse(name, "an object of at most 300 tokens")
+    in_range = number(-100, 100)
+    for token, bias in value.items():
+        if not token.isascii() or not token.isdigit() or len(token) > 10:
+            raise refuse(name, "an object whose keys are token ids")
+        in_range(bias, f"{name}.{token}")
+    return value
+
+
+def _prompt(value: Any, name: str) -> Any:
+    """Take a text, token ids, or several of either."""
+    if isinstance(value, str):
+        return value
+    tokens = array(_MAX_TOKENS, integer(0, _MAX_TOKEN_ID), min_items=1)
+    if isinstance(value, list) and value and not isinstance(value[0], str | list):
+        return tokens(value, name)
+    each: Check = lambda item, path: (  # noqa: E731 - a check like the others, used once
+        item if isinstance(item, str) else tokens(item, path)
+    )
+    return array(_MAX_PROMPTS, each, min_items=1)(value, name)
+
+
+_SAMPLING: dict[str, Check] = {
+    "temperature": number(0, 2),
+    "top_p": number(0, 1),
+    "top_k": integer(-1, _MAX_TOKENS),
+    "min_p": number(0, 1),
+    "presence_penalty": number(-2, 2),
+    "frequency_penalty": number(-2, 2),
+    "repetition_penalty": number(0.01, 10),
+    "seed": integer(-(2**63), 2**63 - 1),
+    "n": integer(1, 8),
+    "max_tokens": integer(1, _MAX_TOKENS),
+    "min_tokens": integer(0, _MAX_TOKENS),
+    "stop": text_or_texts(4, 256),
+    "stop_token_ids": array(64, integer(0, _MAX_TOKEN_ID)),
+    "logit_bias": _logit_bias,
+    "ignore_eos": flag,
+    "skip_special_tokens": flag,
+    "include_stop_str_in_output": flag,
+    "response_format": response_format,
+    "structured_outputs": structured_outputs,
+    "stream": flag,
+    "stream_options": _stream_options,
+    "user": label(512),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of the engine's generating routes, as the gateway offers it."""
+
+    path: str
+    fields: Mapping[str, Check]
+    required: str
+    """The field that carries the prompt."""
+
+
+CHAT = Endpoint(
+    "/v1/chat/completions",
+    {
+        **_SAMPLING,
+        "messages": messages,
+        "max_completion_tokens": integer(1, _MAX_TOKENS),
+        "logprobs": flag,
+        "top_logprobs": integer(0, 20),
+        "tools": array(64, tool),
+        "tool_choice": tool_choice,
+        "parallel_tool_calls": flag,
+        "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+    },
+    required="messages",
+)
+
+COMPLETIONS = Endpoint(
+    "/v1/completions",
+    {
+        **_SAMPLING,
+        "prompt": _prompt,
+        "suffix": _ANY_LENGTH,
+        "echo": flag,
+        "logprobs": integer(0, 20),
+    },
+    required="prompt",
+)
+
+# Why each is refused: reliability.md section 2 lists the advisories.
+_REFUSED = frozenset(
+    {
+        "chat_template",  # runs as a program in the engine's only renderer
+        "chat_template_kwargs",
+        "documents",
+        "media_io_kwargs",  # unbounded work in media decoders
+        "mm_processor_kwargs",
+        "priority",  # jumps the queue of other tenants
+        "vllm_xargs",
+        "kv_transfer_params",
+        "allowed_token_ids",  # has corrupted concurrent requests
+        "logits_processors",
+        "prompt_embeds",  # tensors, deserialised
+        "cache_salt",  # the gateway's own: keeps tenants' caches apart
+        "request_id",  # the gateway's own: the signed inference id
+        "api_base",  # would send the upstream's key elsewhere
+        "base_url",
+        "api_key",
+        "api_version",
+        "custom_llm_provider",
+    }
+)
+_REFUSED_PREFIX = "guided_"  # regular expressions and grammars, under vLLM's older names
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MAX_NAMED = 20
+_MODEL = label(256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request that may go on: `fields` is all of it that an engine may see."""
+
+    model: str
+    fields: dict[str, Any]
+    ignored: tuple[str, ...]
+    """Names of fields that stayed behind, fit for a header."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the answer is to come as server-sent events."""
+        return bool(self.fields.get("stream"))
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client wants the usage event of a stream."""
+        return bool(self.fields.get("stream_options", {}).get("include_usage"))
+
+    @property
+    def subject(self) -> str | None:
+        """Whom the request is about: the `user` field."""
+        return self.fields.get("user")
+
+
+def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
+    """Hold a body against the endpoint's table.
+
+    Raises:
+        InvalidRequestError: a field is refused, missing or out of bounds; `param` names it.
+    """
+    _refuse_dangerous(body)
+    for needed in ("model", endpoint.required):
+        if body.get(needed) is None:
+            raise InvalidRequestError(
+                f"`{needed}` is required.", param=needed, code="missing_required_parameter"
+            )
+    fields = {
+        name: check(body[name], name)
+        for name, check in endpoint.fields.items()
+        if body.get(name) is not None
+    }
+    unknown = [name for name in body if name not in endpoint.fields and name != "model"]
+    return Asked(
+        model=_MODEL(body["model"], "model"),
+        fields=fields,
+        ignored=tuple(name for name in unknown if _PLAIN_NAME.fullmatch(name))[:_MAX_NAMED],
+    )
+
+
+def _refuse_dangerous(body: dict[str, Any]) -> None:
+    for name in body:
+        if name in _REFUSED or name.startswith(_REFUSED_PREFIX):
+            raise InvalidRequestError(
+                f"`{name[:64]}` is not served here. Leave it out.",
+                param=name[:64],
+                code="unsupported_parameter",
+            )

@@ -1,0 +1,99 @@
+"""An engine's answer on its way to the client: untouched bytes, recorded as they pass."""
+
+import asyncio
+from typing import Final
+
+from gateway.capture import Capture
+from gateway.client import ClientGoneError, RawHeaders, Reply
+from gateway.engine_call import read_bounded
+from gateway.events import EventFilter
+from gateway.order import Order
+from gateway.upstream import WENT_AWAY, UpstreamResponse
+from serving.errors import EngineError
+from serving.types import InferenceStatus
+
+# An answer in one piece is held in memory; no model says this much.
+_MAX_WHOLE_BYTES: Final = 64 * 2**20
+
+
+async def relay(
+    response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, write_seconds: float
+) -> None:
+    """Pass an answer on: a stream event by event, anything else in one piece.
+
+    Raises:
+        EngineError: the engine failed before the answer's end.
+        ClientGoneError: the client took nothing for `write_seconds`.
+    """
+    kind = response.headers.get("content-type", "application/json")
+    headers = [(b"content-type", kind.encode("latin-1"))]
+    if kind.startswith("text/event-stream"):
+        await _relay_stream(response, order, capture, reply, headers, write_seconds)
+    else:
+        await _relay_whole(response, capture, reply, headers)
+
+
+async def _relay_stream(
+    response: UpstreamResponse,
+    order: Order,
+    capture: Capture,
+    reply: Reply,
+    headers: RawHeaders,
+    write_seconds: float,
+) -> None:
+    await reply.start_stream(response.status, [*headers, (b"cache-control", b"no-cache")])
+    events = EventFilter(drops_usage=order.drops_usage)
+    try:
+        async for chunk in response.chunks():
+            piece = _record(chunk, events, capture)
+            if piece:
+                await _pass_on(reply, piece, write_seconds)
+    except EngineError:
+        # After [DONE] the client has its answer, whatever becomes of the connection.
+        if not events.is_done:
+            raise
+    await _pass_on(reply, events.finish(), write_seconds)
+    if not events.is_done:
+        raise EngineError("The engine's stream ended without [DONE].", code=WENT_AWAY)
+    await reply.end_stream()
+
+
+def _record(chunk: bytes, events: EventFilter, capture: Capture) -> bytes:
+    """Note what arrived; return what goes on. At [DONE] the record is closed, then it goes on."""
+    was_done, num_before = events.is_done, events.num_events
+    capture.got(chunk)
+    piece = events.feed(chunk)
+    if events.num_events > num_before:
+        capture.got_event()
+    if events.is_done and not was_done:
+        _finish_stream(capture, events)
+    return piece
+
+
+def _finish_stream(capture: Capture, events: EventFilter) -> None:
+    if events.is_failed:
+        capture.finish(InferenceStatus.UPSTREAM_ERROR, "the engine reported an error in the stream")
+    else:
+        capture.finish(InferenceStatus.OK, answer=events.usage)
+
+
+async def _pass_on(reply: Reply, piece: bytes, write_seconds: float) -> None:
+    try:
+        async with asyncio.timeout(write_seconds):
+            await reply.pass_on(piece)
+    except TimeoutError as error:
+        raise ClientGoneError from error
+
+
+async def _relay_whole(
+    response: UpstreamResponse, capture: Capture, reply: Reply, headers: RawHeaders
+) -> None:
+    body = await read_bounded(response, _MAX_WHOLE_BYTES)
+    capture.got(body)
+    if len(body) == _MAX_WHOLE_BYTES:
+        raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
+    if response.status < 400:
+        capture.finish(InferenceStatus.OK, answer=body)
+    else:
+        capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
+    await reply.send_whole(response.status, headers, body)

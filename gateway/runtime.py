@@ -1,0 +1,159 @@
+"""What a gateway worker works with, built when it starts and taken apart when it stops."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from gateway.follow import DATABASE_ERRORS, Follower
+from gateway.heartbeat import Heartbeat
+from gateway.limits import AddressLimiter
+from gateway.traffic import Traffic
+from gateway.upstream import AiohttpUpstream, Upstream
+from monitoring.metrics import Metrics
+from serving.errors import UnavailableError
+from serving.fleet.engine import Engine
+from serving.fleet.engines import engines_of
+from serving.fleet.proof import Prover
+from serving.ids import Signer, load_signer
+from serving.journal.writer import JournalWriter
+from serving.routing.catalog import Catalog
+from serving.settings import Settings
+from serving.store.database import Database
+
+logger = logging.getLogger("strop.gateway")
+
+_LAST_RECORDS_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """One gateway worker's parts. The request path uses all but the database."""
+
+    settings: Settings
+    database: Database
+    engines: Mapping[str, tuple[Engine, ...]]
+    signer: Signer
+    journal: JournalWriter
+    follower: Follower
+    prover: Prover
+    upstream: Upstream
+    traffic: Traffic
+    metrics: Metrics
+    feedback_limiter: AddressLimiter
+    bases: dict[str, str]
+    """Served name of a base model -> its pool."""
+    pool_headers: Mapping[str, dict[str, str]]
+    """Pool -> headers that its engines want, such as an upstream's own key."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Keys and aliases as of now.
+
+        Raises:
+            UnavailableError: the database could not be read since this worker started.
+        """
+        if not self.follower.is_loaded:
+            raise UnavailableError(
+                "The gateway has not read its keys yet: the database does not answer.",
+                code="catalog_not_loaded",
+                retry_after=2,
+            )
+        return self.follower.catalog
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
+    """Yield a running worker's parts; at the end wait for the last records, then close.
+
+    Args:
+        settings: the configuration.
+        url: the database, postgresql://...
+
+    Raises:
+        ConfigurationError: sign.key is missing, or a pool is described wrongly.
+        UnavailableError: the journal cannot be written.
+    """
+    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
+    async with AsyncExitStack() as stack:
+        signer = load_signer(settings.sign_key)
+        journal = JournalWriter(settings.journal_dir, settings.journal, worker_id)
+        stack.callback(journal.close)
+        database = Database.connect(url)
+        stack.push_async_callback(database.close)
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        engines = engines_of(settings, client)
+        upstream = AiohttpUpstream()
+        stack.push_async_callback(upstream.close)
+        metrics, traffic, prover = Metrics(), Traffic(), Prover(settings, engines)
+        follower = Follower(database, prover, metrics)
+        heartbeat = Heartbeat(worker_id, database, follower, prover, traffic, metrics)
+        await _load_first_catalog(follower)
+        stack.push_async_callback(heartbeat.stop)
+        for work in (prover.run(), follower.run(), heartbeat.run()):
+            await stack.enter_async_context(_running(work))
+        stack.push_async_callback(_wait_for_last_records, traffic)
+        yield Runtime(
+            settings=settings,
+            database=database,
+            engines=engines,
+            signer=signer,
+            journal=journal,
+            follower=follower,
+            prover=prover,
+            upstream=upstream,
+            traffic=traffic,
+            metrics=metrics,
+            feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),
+            bases={pool.served_name: pool.name for pool in settings.all_pools},
+            pool_headers=_pool_headers(settings),
+        )
+
+
+def _pool_headers(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the credentials that upstreams want; `engines_of` has checked that they are there."""
+    return {
+        pool.name: {"authorization": f"Bearer {os.environ[pool.api_key_env]}"}
+        if pool.api_key_env
+        else {}
+        for pool in settings.all_pools
+    }
+
+
+async def _load_first_catalog(follower: Follower) -> None:
+    try:
+        await follower.reload()
+    except DATABASE_ERRORS as error:
+        logger.warning("Starting without keys, the database does not answer: %s", error)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block. It never ends by itself; if it does, that is logged loudly."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_death)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _log_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.critical("%s died; restart the gateway", task.get_coro(), exc_info=error)
+
+
+async def _wait_for_last_records(traffic: Traffic) -> None:
+    """Let cancelled requests write their End before the journal closes."""
+    deadline = asyncio.get_running_loop().time() + _LAST_RECORDS_SECONDS
+    # Polled once in a life: an event would have to be kept on the hot path.
+    while traffic.num_running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)

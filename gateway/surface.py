@@ -1,0 +1,98 @@
+"""The routes that apps and probes call. `/v1` posts are raw ASGI; the rest is ordinary Litestar."""
+
+from typing import Any
+
+from litestar import MediaType, Request, Response, asgi, get
+from litestar.datastructures import State
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gateway.auth import authenticate
+from gateway.errors import method_not_allowed
+from gateway.feedback import handle_feedback
+from gateway.inference import handle_inference
+from gateway.policy import CHAT, COMPLETIONS, Endpoint
+from gateway.runtime import Runtime
+from serving.journal.segments import count_bytes
+from serving.routing.choose import callable_models
+
+AnyRequest = Request[object, object, State]
+
+
+def handlers() -> list[ControllerRouterHandler]:
+    """Return every route of this file."""
+    return [
+        _inference_route(CHAT),
+        _inference_route(COMPLETIONS),
+        feedback,
+        list_models,
+        live,
+        ready,
+        metrics,
+    ]
+
+
+def _inference_route(endpoint: Endpoint) -> ASGIRouteHandler:
+    @asgi(endpoint.path, copy_scope=False)
+    async def answer(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            raise method_not_allowed("POST")
+        await handle_inference(_runtime(scope), endpoint, scope, receive, send)
+
+    return answer
+
+
+@asgi("/v1/feedback", copy_scope=False)
+async def feedback(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Take a rating. OPTIONS answers browsers that ask first."""
+    if scope["method"] not in ("POST", "OPTIONS"):
+        raise method_not_allowed("POST, OPTIONS")
+    await handle_feedback(_runtime(scope), scope, receive, send)
+
+
+@get("/v1/models", tags=["v1"], security=[{"bearer": []}])
+async def list_models(request: AnyRequest) -> dict[str, Any]:
+    """List the names that this key may put into `model`."""
+    runtime = _runtime(request.scope)
+    principal = authenticate(runtime.catalog, request.headers.get("authorization"))
+    names = callable_models(runtime.catalog, runtime.bases, principal)
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "strop"} for name in names]
+    return {"object": "list", "data": models}
+
+
+@get("/health/live", tags=["health"])
+async def live() -> dict[str, str]:
+    """Say that this process runs and its event loop turns."""
+    return {"status": "live"}
+
+
+@get("/health/ready", tags=["health"])
+async def ready(request: AnyRequest) -> Response[dict[str, Any]]:
+    """Say whether traffic can be answered: keys are read and an engine is well."""
+    reasons = _reasons_not_ready(_runtime(request.scope))
+    status = "not ready" if reasons else "ready"
+    return Response({"status": status, "reasons": reasons}, status_code=503 if reasons else 200)
+
+
+@get("/metrics", media_type=MediaType.TEXT, tags=["health"])
+async def metrics(request: AnyRequest) -> Response[bytes]:
+    """Return Prometheus metrics of all gateway workers of this host."""
+    runtime = _runtime(request.scope)
+    runtime.metrics.set_journal_bytes(count_bytes(runtime.settings.journal_dir))
+    return Response(runtime.metrics.render(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _reasons_not_ready(runtime: Runtime) -> list[str]:
+    reasons = []
+    if not runtime.follower.is_loaded:
+        reasons.append("The database has not been read yet.")
+    pools = [pool.name for pool in runtime.settings.all_pools]
+    if not any(runtime.prover.replicas_for(pool, None) for pool in pools):
+        reasons.append("No engine is healthy in any of the pools: " + ", ".join(pools) + ".")
+    return reasons
+
+
+def _runtime(scope: Scope) -> Runtime:
+    runtime: Runtime = scope["litestar_app"].state.runtime
+    return runtime
