@@ -42,7 +42,7 @@ async def work(
     """Run the jobs until `stopping` is set and what is in hand is finished."""
     database = Database.connect(url)
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             jobs = make_jobs(settings, database, client, only)
             await run_jobs(jobs, database, stopping)
     finally:

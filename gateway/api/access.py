@@ -9,6 +9,7 @@ from litestar.handlers import BaseRouteHandler
 
 from gateway.auth import authenticate
 from gateway.operations.resources import Resources
+from gateway.runtime import Runtime
 from serving.errors import PermissionDeniedError
 from serving.routing.catalog import Principal
 from serving.types import Role
@@ -42,9 +43,9 @@ async def provide_principal(request: Request[object, object, State]) -> Principa
 
 
 async def provide_resources(state: State) -> Resources:
-    """Return what the application was built with."""
-    resources: Resources = state.resources
-    return resources
+    """Return what the gateway worker has opened."""
+    runtime: Runtime = state.runtime
+    return Resources(runtime.database, runtime.settings, runtime.engines)
 
 
 def _require(connection: Connection, *roles: Role) -> None:
@@ -57,6 +58,5 @@ def _require(connection: Connection, *roles: Role) -> None:
 
 
 def _principal(connection: Connection) -> Principal:
-    return authenticate(
-        connection.app.state.follower.catalog, connection.headers.get("authorization")
-    )
+    runtime: Runtime = connection.app.state.runtime
+    return authenticate(runtime.catalog, connection.headers.get("authorization"))

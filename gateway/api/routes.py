@@ -1,7 +1,6 @@
 """`/api`: the nouns of the command over HTTP, for operators' keys, with the same JSON.
 
-The application has to keep in its state: `resources` (gateway.operations.resources) and
-`follower`, whose `catalog` is the newest one.
+The application keeps a `gateway.runtime.Runtime` in `state.runtime`.
 """
 
 import logging

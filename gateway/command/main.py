@@ -61,12 +61,12 @@ def strop() -> None:
     """Serve models behind one OpenAI-compatible endpoint, and sharpen them by their use."""
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command and end the process with its exit code."""
+def main(arguments: list[str] | None = None, command: click.Command = strop) -> NoReturn:
+    """Run a command and end the process with its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     is_json = "--json" in words
     try:
-        sys.exit(strop.main(words, prog_name="strop", standalone_mode=False) or 0)
+        sys.exit(command.main(words, prog_name=command.name, standalone_mode=False) or 0)
     except click.ClickException as error:
         # A wrong command line: click shows the usage and where help is.
         error.show()

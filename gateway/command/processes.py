@@ -11,7 +11,7 @@ import click
 from gateway.command.options import Options, StropCommand, pass_options
 from gateway.command.output import answer, print_facts
 from gateway.command.running import settings_of
-from serving.home import initialise_home, require_home
+from serving.home import initialise_home, make_folders, require_home
 from serving.settings import Settings, find_config
 from serving.store import schema
 from serving.store.embedded import open_store
@@ -80,6 +80,7 @@ def worker(options: Options, only: str | None) -> None:
 def migrate(options: Options) -> None:
     """Make a home, or bring its database to this version's schema."""
     settings = settings_of(options)
+    make_folders(settings)
     with open_store(settings) as url:
         initialise_home(settings, url)
     answer(options, {"home": str(settings.home), "schema": schema.head()}, print_facts)
@@ -91,12 +92,13 @@ def where(settings: Settings) -> dict[str, str]:
     return {
         "address": f"{address}/v1",
         "page": f"{address}/",
-        "admin_key": _near(settings.admin_key),
-        "logs": _near(settings.log_dir),
+        "admin_key": near(settings.admin_key),
+        "logs": near(settings.log_dir),
     }
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
+    """Return a path as short as it can be written from here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 

@@ -104,7 +104,7 @@ async def _keep_up(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     supervisor = Supervisor(settings.log_dir, _PACE)
-    async with httpx.AsyncClient(timeout=_PROBE_SECONDS) as client:
+    async with httpx.AsyncClient(timeout=_PROBE_SECONDS, trust_env=False) as client:
         engines, worker, gateway = make_programs(settings, environment, client)
         greeting = asyncio.create_task(_greet(settings, supervisor, client, url, welcome))
         try:

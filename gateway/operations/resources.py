@@ -30,7 +30,7 @@ async def open_resources(settings: Settings, url: str) -> AsyncGenerator[Resourc
     """Yield what operations need; close its connections at the end."""
     database = Database.connect(url, pool_size=3)
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             yield Resources(database, settings, engines_of(settings, client))
     finally:
         await database.close()
