@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.fleet import keeper
 from serving.fleet.child_log import last_words
 from serving.fleet.hardware import find_hardware
 from serving.fleet.launch import launch_plan
+from serving.fleet.supervise import kept
 from serving.settings import EngineSettings, Settings
 from tests.stack import BASE_MODEL, START_SECONDS, free_port, wait_until
 
@@ -41,7 +40,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
     with log.open("wb") as output:
         # Under a keeper, so that a killed test run leaves no engine behind either.
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), "30", *plan.argv],
+            kept(plan.argv, stop_seconds=30),
             env=plan.environment(os.environ),
             stdout=output,
             stderr=output,

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -158,7 +158,12 @@ class _Child:
 
     async def _keep_alive(self) -> NoReturn:
         while True:
-            await self._live()
+            try:
+                await self._live()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{self._program.name} cannot be started: {error}. Its log is {self._log}."
+                ) from error
             self._check_is_worth_another()
             await self._back_off()
 
@@ -167,20 +172,20 @@ class _Child:
         process = await self._spawn()
         try:
             ready_at = await self._wait_until_ready(process)
-            await process.wait()
+            if ready_at is not None:
+                await process.wait()
         finally:
             await self._end(process)
-        was_ready_long = ready_at and time.monotonic() - ready_at > self._pace.forgive_seconds
-        self._num_deaths = 1 if was_ready_long else self._num_deaths + 1
+        ready_seconds = time.monotonic() - ready_at if ready_at is not None else 0.0
+        is_forgiven = ready_seconds > self._pace.forgive_seconds
+        self._num_deaths = 1 if is_forgiven else self._num_deaths + 1
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        program = self._program
         self._note(ChildState.STARTING)
         with self._log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", keeper.__file__),
-                *(str(os.getpid()), str(program.stop_seconds), *program.argv),
-                env=dict(program.env),
+                *kept(self._program.argv, self._program.stop_seconds),
+                env=dict(self._program.env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -190,7 +195,7 @@ class _Child:
         return process
 
     async def _wait_until_ready(self, process: asyncio.subprocess.Process) -> float | None:
-        """Return when it got ready; None where it ended first or took too long, and is ended."""
+        """Return when it got ready; None where it ended first or took too long."""
         started_at = time.monotonic()
         while process.returncode is None:
             if await self._is_ready(started_at):
@@ -200,7 +205,6 @@ class _Child:
             if time.monotonic() - started_at > self._program.start_seconds:
                 seconds = self._program.start_seconds
                 _logger.error("%s was not ready after %.0f s", self._program.name, seconds)
-                process.terminate()
                 return None
             await asyncio.sleep(self._pace.poll_seconds)
         return None
@@ -222,9 +226,9 @@ class _Child:
             _logger.error("%s does not stop; it is killed", self._program.name)  # noqa: TRY400
         if process.returncode is None or process.returncode < 0:  # the keeper could not do its work
             _kill_group(process.pid)
-        exit_status = await process.wait()
+        code = await process.wait()
         self._keeper_pid = None
-        self._status = replace(self._status, exit_status=exit_status)
+        self._status = replace(self._status, exit_status=code if code >= 0 else 128 - code)
 
     def _check_is_worth_another(self) -> None:
         if self._was_ever_ready or self._num_deaths < self._pace.max_first_deaths:
@@ -258,6 +262,15 @@ class _Child:
         except psutil.NoSuchProcess:
             return None
         return children[0].pid if children else None
+
+
+def kept(argv: Sequence[str], stop_seconds: float) -> tuple[str, ...]:
+    """Return the command that runs `argv` under a keeper of this process.
+
+    Start it as the leader of a session of its own, from the main thread; SIGTERM stops it.
+    """
+    isolated = (sys.executable, "-I", "-S", keeper.__file__)
+    return (*isolated, str(os.getpid()), str(stop_seconds), *argv)
 
 
 def _kill_group(pgid: int) -> None:
