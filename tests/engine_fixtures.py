@@ -30,10 +30,9 @@ class RunningVllm:
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
     """Real vLLM with the embedded base model, started once per run and gone after it."""
     folder = tmp_path_factory.mktemp("vllm")
-    base_model = Path(os.environ.get("VLLM_TEST_BASE", BASE_MODEL))
     settings = Settings(
         home=folder,
-        engine=EngineSettings(base_model=str(base_model), port=free_port(), kv_cache_gib=0.25),
+        engine=EngineSettings(base_model=str(BASE_MODEL), port=free_port(), kv_cache_gib=0.25),
     )
     plan = launch_plan(settings, settings.all_pools[0], 0, find_hardware())
     log = folder / "engine.log"
@@ -50,13 +49,13 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
     def is_healthy() -> bool:
         assert process.poll() is None, f"vLLM ended: {last_words(log)}"
         try:
-            return httpx.get(f"{plan.url}/health", timeout=5).is_success
+            return httpx.get(f"{plan.url}/health", timeout=5, trust_env=False).is_success
         except httpx.TransportError:
             return False
 
     try:
         wait_until(is_healthy, START_SECONDS, "vLLM is healthy")
-        yield RunningVllm(plan.url, base_model)
+        yield RunningVllm(plan.url, BASE_MODEL)
     finally:
         process.terminate()
         process.wait(90)

@@ -34,7 +34,7 @@ async def engine(running: RunningVllm | None) -> AsyncIterator[Engine]:
     if running is None:
         yield MemoryEngine()
         return
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(trust_env=False) as client:
         real = VllmEngine(running.url, client)
         yield real
         for name in await real.list_adapters():
