@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
+from gateway.api.page import page_handlers
 from gateway.api.routes import api_handlers
 from gateway.client import SECURITY_HEADERS
 from gateway.errors import EXCEPTION_HANDLERS
@@ -35,7 +36,7 @@ def create_app(settings: Settings, url: str) -> Litestar:
             app.state.resources = Resources(runtime.database, settings, runtime.engines)
             yield
 
-    routes: list[ControllerRouterHandler] = [*handlers(), *api_handlers()]
+    routes: list[ControllerRouterHandler] = [*handlers(), *api_handlers(), *page_handlers()]
     app = Litestar(
         route_handlers=routes,
         lifespan=[lifespan],

@@ -44,8 +44,8 @@ async def provide_principal(request: Request[object, object, State]) -> Principa
 
 async def provide_resources(state: State) -> Resources:
     """Return what the gateway worker has opened."""
-    runtime: Runtime = state.runtime
-    return Resources(runtime.database, runtime.settings, runtime.engines)
+    resources: Resources = state.resources
+    return resources
 
 
 def _require(connection: Connection, *roles: Role) -> None:

