@@ -20,7 +20,7 @@ from serving.store.embedded import (
 )
 from tests.scale import Scale
 
-pytest_plugins = ["tests.engine_fixtures"]
+pytest_plugins = ["tests.stack_fixtures"]
 
 _numbers = itertools.count(1)
 
@@ -31,7 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave `prove` tests out of a plain run, and put what breaks the stack at the end."""
+    """Mark what needs the engine, leave `prove` out of a plain run, put what breaks things last."""
+    for item in items:
+        if {"stack", "vllm"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.engine)
     if not config.getoption("--prove"):
         skip = pytest.mark.skip(reason="full counts only: make prove")
         for item in items:

@@ -1,6 +1,6 @@
 """What every engine does, the twin in memory and real vLLM alike."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -10,13 +10,14 @@ from serving.errors import ConflictError, EngineError
 from serving.fleet.engine import Engine, VllmEngine
 from serving.fleet.memory import MemoryEngine
 from tests.adapters import make_adapter
-from tests.engine_fixtures import RunningVllm
+from tests.stack_fixtures import RunningVllm
 from tests.stack import START_SECONDS
 
 # The first test that needs the real engine starts it.
 pytestmark = pytest.mark.timeout(START_SECONDS + 100)
 
 NewAdapter = Callable[[int], tuple[str, str]]
+Listed = Callable[[], Awaitable[dict[str, str]]]
 
 
 @pytest.fixture(params=["memory", pytest.param("vllm", marks=pytest.mark.engine)])
@@ -30,15 +31,28 @@ def running(request: pytest.FixtureRequest) -> RunningVllm | None:
 
 @pytest.fixture
 async def engine(running: RunningVllm | None) -> AsyncIterator[Engine]:
-    """An engine that knows no adapter, before the test and after it."""
+    """An engine that holds after the test what it held before."""
     if running is None:
         yield MemoryEngine()
         return
     async with httpx.AsyncClient(trust_env=False) as client:
         real = VllmEngine(running.url, client)
+        before = await real.list_adapters()
         yield real
-        for name in await real.list_adapters():
+        for name in (await real.list_adapters()).keys() - before:
             await real.unload(name)
+
+
+@pytest.fixture
+async def listed(engine: Engine) -> Listed:
+    """What the engine lists beyond what it held before the test."""
+    before = await engine.list_adapters()
+
+    async def new_ones() -> dict[str, str]:
+        found = await engine.list_adapters()
+        return {name: path for name, path in found.items() if name not in before}
+
+    return new_ones
 
 
 @pytest.fixture
@@ -59,38 +73,42 @@ async def test_a_running_engine_is_healthy(engine: Engine) -> None:
     assert await engine.is_healthy()
 
 
-async def test_a_fresh_engine_knows_its_base_and_no_adapter(engine: Engine) -> None:
+async def test_the_base_answers_and_is_no_adapter(engine: Engine) -> None:
     """The base model answers, and is not listed as an adapter."""
-    assert await engine.list_adapters() == {}
+    assert "base" not in await engine.list_adapters()
     await engine.probe("base")
 
 
 async def test_a_loaded_adapter_is_listed_and_answers(
-    engine: Engine, new_adapter: NewAdapter
+    engine: Engine, new_adapter: NewAdapter, listed: Listed
 ) -> None:
     """After `load` an adapter is listed with its path and answers under its own name."""
     name, path = new_adapter(1)
     await engine.load(name, path)
-    assert await engine.list_adapters() == {name: path}
+    assert await listed() == {name: path}
     await engine.probe(name)
 
 
-async def test_loading_the_same_again_is_no_error(engine: Engine, new_adapter: NewAdapter) -> None:
+async def test_loading_the_same_again_is_no_error(
+    engine: Engine, new_adapter: NewAdapter, listed: Listed
+) -> None:
     """A retry of `load` after a lost answer succeeds."""
     name, path = new_adapter(1)
     await engine.load(name, path)
     await engine.load(name, path)
-    assert await engine.list_adapters() == {name: path}
+    assert await listed() == {name: path}
 
 
-async def test_a_name_never_gets_other_weights(engine: Engine, new_adapter: NewAdapter) -> None:
+async def test_a_name_never_gets_other_weights(
+    engine: Engine, new_adapter: NewAdapter, listed: Listed
+) -> None:
     """A loaded name is refused for another path; the first stays. The error names all three."""
     (name, path), (_, other_path) = new_adapter(1), new_adapter(2)
     await engine.load(name, path)
     with pytest.raises(ConflictError) as raised:
         await engine.load(name, other_path)
     assert all(part in raised.value.message for part in (engine.url, path, other_path))
-    assert await engine.list_adapters() == {name: path}
+    assert await listed() == {name: path}
 
 
 async def test_the_base_models_name_is_no_adapters(engine: Engine, new_adapter: NewAdapter) -> None:
@@ -100,13 +118,15 @@ async def test_the_base_models_name_is_no_adapters(engine: Engine, new_adapter: 
         await engine.load("base", path)
 
 
-async def test_several_adapters_live_side_by_side(engine: Engine, new_adapter: NewAdapter) -> None:
+async def test_several_adapters_live_side_by_side(
+    engine: Engine, new_adapter: NewAdapter, listed: Listed
+) -> None:
     """Champion, challenger and previous of an alias are loaded at once; each can go alone."""
     adapters = [new_adapter(number) for number in (1, 2, 3)]
     for name, path in adapters:
         await engine.load(name, path)
     await engine.unload(adapters[1][0])
-    assert await engine.list_adapters() == dict([adapters[0], adapters[2]])
+    assert await listed() == dict([adapters[0], adapters[2]])
     await engine.probe(adapters[0][0])
 
 
@@ -137,7 +157,7 @@ async def test_an_unloaded_adapter_can_be_loaded_again(
 
 
 async def test_a_failing_load_names_replica_adapter_and_cause(
-    engine: Engine, running: RunningVllm | None, tmp_path: Path
+    engine: Engine, running: RunningVllm | None, tmp_path: Path, listed: Listed
 ) -> None:
     """An adapter that the engine cannot take: EngineError with the engine's own words."""
     cause = "LoRA rank 32 is greater than max_lora_rank 16."
@@ -150,4 +170,4 @@ async def test_a_failing_load_names_replica_adapter_and_cause(
     with pytest.raises(EngineError) as raised:
         await engine.load("too-wide", str(folder))
     assert all(part in raised.value.message for part in (engine.url, "too-wide", cause))
-    assert await engine.list_adapters() == {}
+    assert await listed() == {}
