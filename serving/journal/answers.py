@@ -78,18 +78,15 @@ def _parse(data: bytes) -> Any:
 def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
     for key, new in piece.items():
         old = whole.get(key)
-        if new is None:
-            whole.setdefault(key, None)
-        elif isinstance(new, list) and key in _INDEXED:
-            whole[key] = _merge_indexed(old if isinstance(old, list) else [], new)
-        elif isinstance(new, list) and isinstance(old, list):
-            old.extend(new)
-        elif isinstance(new, dict) and isinstance(old, dict):
-            _merge(old, new)
-        elif isinstance(new, str) and isinstance(old, str) and key in _JOINED:
-            whole[key] = old + new
-        else:
-            whole[key] = _merged({}, new) if isinstance(new, dict) else new
+        if isinstance(new, str):
+            whole[key] = old + new if key in _JOINED and isinstance(old, str) else new
+        elif isinstance(new, dict):
+            whole[key] = _merged(old if isinstance(old, dict) else {}, new)
+        elif isinstance(new, list):
+            items = old if isinstance(old, list) else []
+            whole[key] = _merge_indexed(items, new) if key in _INDEXED else [*items, *new]
+        elif new is not None or key not in whole:
+            whole[key] = new
 
 
 def _merged(whole: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ text; a body that is no JSON (an engine's error page, a cut answer) is kept as a
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +15,13 @@ from serving.ids import begun_at
 from serving.journal.answers import Usage, assemble, usage_of
 from serving.journal.records import Begin, End, Feedback
 from serving.types import InferenceStatus
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_STRICT_JSON: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 Row = dict[str, Any]
 """Column -> value, as psycopg takes it; JSON columns hold JSON text."""
@@ -102,14 +109,10 @@ def _read_answer(record: End) -> tuple[str | None, Usage]:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text, parse_constant=_refuse_constant)
+        _STRICT_JSON.decode(text)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _plain(record: Begin | End | Feedback) -> Row:

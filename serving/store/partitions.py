@@ -26,10 +26,12 @@ def partition_name(day: date) -> str:
 
 
 async def _exists(session: AsyncSession, day: date) -> bool:
-    found = await session.scalar(
-        text("SELECT to_regclass(:name) IS NOT NULL"), {"name": partition_name(day)}
+    # Not to_regclass: within a transaction it may answer from a cache that missed the neighbours.
+    query = text(
+        "SELECT EXISTS (SELECT FROM pg_class WHERE relname = :name "
+        "AND relnamespace = CAST(current_schema() AS regnamespace))"
     )
-    return bool(found)
+    return bool(await session.scalar(query, {"name": partition_name(day)}))
 
 
 async def _create(session: AsyncSession, day: date) -> None:

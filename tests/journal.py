@@ -1,0 +1,82 @@
+"""Records for the journal's tests, and what the database holds of them."""
+
+import json
+from typing import Any
+
+from sqlmodel import select
+
+from serving.ids import Signer
+from serving.journal.records import Begin, End, Feedback
+from serving.store import tables
+from serving.store.database import Database
+from serving.types import Arm, InferenceStatus, Rating
+
+_SIGNER = Signer({1: b"k" * 32})
+ANSWER = b'{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
+
+
+def make_begin(text: str = "hello", **changes: Any) -> Begin:
+    """Return the begin of a fresh request."""
+    values: dict[str, Any] = {
+        "id": _SIGNER.mint("default"),
+        "tenant": "default",
+        "key_id": "key",
+        "endpoint": "/v1/chat/completions",
+        "model": "support",
+        "pool": "default",
+        "arm": Arm.CHAMPION,
+        "propensity": 1.0,
+        "is_streamed": False,
+        "is_trainable": True,
+        "request": json.dumps({"messages": [{"role": "user", "content": text}]}).encode(),
+    }
+    return Begin(**(values | changes))
+
+
+def make_end(begin: Begin, **changes: Any) -> End:
+    """Return the end of that request: answered well."""
+    values: dict[str, Any] = {
+        "id": begin.id,
+        "status": InferenceStatus.OK,
+        "end_to_end_ms": 12.5,
+        "http_status": 200,
+        "replica": "http://127.0.0.1:8100",
+        "response": ANSWER,
+    }
+    return End(**(values | changes))
+
+
+def make_feedback(begin: Begin, **changes: Any) -> Feedback:
+    """Return a thumb up for that request."""
+    values: dict[str, Any] = {
+        "id": "f" * 32,
+        "inference_id": begin.id,
+        "given_at_ms": 1_790_000_000_123,
+        "tenant": "default",
+        "rater": "ada",
+        "rating": Rating.UP,
+    }
+    return Feedback(**(values | changes))
+
+
+async def read_inferences(database: Database) -> dict[str, tables.Inference]:
+    """Return every inference by its id; fail if one is there twice."""
+    async with database.session() as session:
+        rows = (await session.exec(select(tables.Inference))).all()
+    found = {row.id: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+async def read_feedback(database: Database) -> list[tables.Feedback]:
+    """Return every rating, oldest first."""
+    query = select(tables.Feedback).order_by("given_at")
+    async with database.session() as session:
+        return list((await session.exec(query)).all())
+
+
+async def read_segments(database: Database) -> dict[str, tables.Segment]:
+    """Return what is known of every segment, by its name."""
+    async with database.session() as session:
+        rows = (await session.exec(select(tables.Segment))).all()
+    return {row.name: row for row in rows}

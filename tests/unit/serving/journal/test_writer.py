@@ -1,0 +1,196 @@
+"""The writer: whole records or none, a watermark, rotation, and what `power` adds."""
+
+import asyncio
+import os
+import resource
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from serving.errors import PayloadTooLargeError, UnavailableError
+from serving.journal.frames import Tail, read_batch
+from serving.journal.reader import decode
+from serving.journal.records import End, Record
+from serving.journal.segments import list_segments
+from serving.journal.writer import JournalWriter
+from serving.settings import JournalSettings
+from tests.journal import make_begin, make_end, make_feedback
+
+
+def read_all(folder: Path) -> list[Record | None]:
+    """Return every record of the folder; fail where a segment does not end with a whole one."""
+    records: list[Record | None] = []
+    for segment in list_segments(folder):
+        batch = read_batch(segment.path, 0, 2**30)
+        assert batch.tail is Tail.CLEAN
+        records.extend(decode(frame.payload) for frame in batch.frames)
+    return records
+
+
+@contextmanager
+def disk_of(num_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow above so many bytes: write(2) then writes less, or fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_what_is_appended_reads_back(tmp_path: Path) -> None:
+    """Records come back equal and in order; folder and files are their owner's alone."""
+    writer = JournalWriter(tmp_path / "journal", JournalSettings(), "w-1")
+    begin = make_begin(subject="ada")
+    records = [begin, make_end(begin, error="\u2028"), make_feedback(begin)]
+    for record in records:
+        writer.append(record)
+    writer.close()
+    assert read_all(tmp_path / "journal") == records
+    assert stat.S_IMODE((tmp_path / "journal").stat().st_mode) == 0o700
+    (segment,) = list_segments(tmp_path / "journal")
+    assert stat.S_IMODE(segment.path.stat().st_mode) == 0o600
+
+
+def test_one_segment_is_locked_while_the_writer_lives(tmp_path: Path) -> None:
+    """Rotated segments are closed, the newest one is not, before `close`."""
+    writer = JournalWriter(tmp_path, JournalSettings(segment_bytes=4096), "w-1")
+    for _ in range(40):
+        writer.append(make_begin())
+    segments = list_segments(tmp_path)
+    assert [segment.number for segment in segments] == list(range(1, len(segments) + 1))
+    assert [segment.is_closed() for segment in segments] == [True] * (len(segments) - 1) + [False]
+    assert all(segment.path.stat().st_size <= 4096 for segment in segments)
+    writer.close()
+    assert segments[-1].is_closed()
+
+
+def test_a_file_without_magic_may_be_being_born(tmp_path: Path) -> None:
+    """Between creation and lock a segment is nobody's to remove; a minute later it is."""
+    path = tmp_path / "w-1.000001.journal"
+    path.touch()
+    (segment,) = list_segments(tmp_path)
+    assert not segment.is_closed()
+    os.utime(path, (0, 0))
+    assert segment.is_closed()
+
+
+def test_a_full_journal_refuses_beginnings_only(tmp_path: Path) -> None:
+    """Above the watermark begins and ratings get 503 with Retry-After; ends are still taken."""
+    writer = JournalWriter(tmp_path, JournalSettings(max_bytes=2**20), "w-1")
+    begin = make_begin("x" * 2**18)
+    for _ in range(3):
+        writer.append(begin)
+    for record in (begin, make_feedback(begin, comment="x" * 2**18)):
+        with pytest.raises(UnavailableError) as caught:
+            writer.append(record)
+        assert (caught.value.code, caught.value.status) == ("journal_full", 503)
+        assert caught.value.retry_after
+    end = make_end(begin, response=b"x" * 2**18)
+    writer.append(end)
+    writer.close()
+    assert read_all(tmp_path) == [begin, begin, begin, end]
+
+
+def test_what_others_wrote_counts_too(tmp_path: Path) -> None:
+    """The watermark is the folder's: all workers share one disk."""
+    (tmp_path / "w-2.000001.journal").write_bytes(b"x" * 2**20)
+    writer = JournalWriter(tmp_path, JournalSettings(max_bytes=2**20), "w-1")
+    with pytest.raises(UnavailableError):
+        writer.append(make_begin())
+    writer.close()
+
+
+@pytest.mark.parametrize("num_bytes", [600, 610, 700])
+def test_a_full_disk_leaves_no_half_record(tmp_path: Path, num_bytes: int) -> None:
+    """A write that falls short is undone, the caller told; later records are whole again."""
+    writer = JournalWriter(tmp_path, JournalSettings(), "w-1")
+    begins = [make_begin() for _ in range(8)]
+    kept: list[Record | None] = []
+    with disk_of(num_bytes):
+        for begin in begins:
+            try:
+                writer.append(begin)
+            except UnavailableError:
+                continue
+            kept.append(begin)
+        assert 0 < len(kept) < len(begins)
+        assert read_all(tmp_path) == kept
+    after = make_begin()
+    writer.append(after)
+    writer.close()
+    assert read_all(tmp_path) == [*kept, after]
+
+
+def test_an_answer_too_long_is_cut_and_marked(tmp_path: Path) -> None:
+    """The end of a request is kept, with as much of its answer as a record takes."""
+    writer = JournalWriter(tmp_path, JournalSettings(max_record_bytes=2**16), "w-1")
+    begin = make_begin()
+    body = os.urandom(2**17)
+    writer.append(make_end(begin, response=body))
+    writer.close()
+    (end,) = read_all(tmp_path)
+    assert isinstance(end, End)
+    assert end.is_truncated
+    assert 2**16 - 1024 < len(end.response) < 2**16
+    assert body.startswith(end.response)
+
+
+def test_a_request_too_long_to_record_is_refused(tmp_path: Path) -> None:
+    """What cannot be recorded whole is not served: 413."""
+    writer = JournalWriter(tmp_path, JournalSettings(max_record_bytes=2**16), "w-1")
+    with pytest.raises(PayloadTooLargeError):
+        writer.append(make_begin("x" * 2**17))
+    writer.close()
+    assert read_all(tmp_path) == []
+
+
+def test_a_lone_surrogate_loses_no_record(tmp_path: Path) -> None:
+    """A text that is no Unicode is kept with a question mark where it is none."""
+    writer = JournalWriter(tmp_path, JournalSettings(), "w-1")
+    end = make_end(make_begin(), error="bad \ud800")
+    writer.append(end)
+    writer.close()
+    (kept,) = read_all(tmp_path)
+    assert isinstance(kept, End)
+    assert kept.error == "bad ?"
+
+
+async def test_power_shares_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many that wait for the disk at once need one or two syncs; `process` needs none."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    for durability, num_most in (("process", 0), ("power", 2)):
+        settings = JournalSettings(durability=durability)
+        writer = JournalWriter(tmp_path / durability, settings, "w-1")
+        for _ in range(20):
+            writer.append(make_begin())
+        await asyncio.gather(*(writer.flush() for _ in range(20)))
+        writer.close()
+        assert len(synced) <= num_most
+    assert synced
+
+
+async def test_a_failed_sync_is_never_forgiven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one failed sync the kernel may have dropped the pages: nothing more is acknowledged."""
+    writer = JournalWriter(tmp_path, JournalSettings(durability="power"), "w-1")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fail)
+        writer.append(make_begin())
+        with pytest.raises(UnavailableError):
+            await writer.flush()
+    with pytest.raises(UnavailableError):
+        await writer.flush()
+    writer.close()
