@@ -1,0 +1,70 @@
+"""Periods: which one a moment belongs to. Work is due when a period has turned, however late."""
+
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.cron import CronTrigger
+
+from serving.errors import InvalidRequestError
+
+NAMED = ("monthly", "quarterly", "semiannual", "annual", "off")
+_CRON = re.compile(r"^\S+ \S+ \S+ \S+ \S+$")
+
+
+def period_of(schedule: str, at: datetime, zone: str) -> str | None:
+    """Return the name of the period that holds `at`, such as `2026Q4`; None if off.
+
+    Two moments are in the same period exactly when their names are equal, so a process that was
+    down at the turn notices it whenever it looks again.
+
+    Args:
+        schedule: one of NAMED, or five cron fields, whose firing times part the periods.
+        at: an aware time.
+        zone: an IANA zone in which the calendar is read.
+
+    Raises:
+        InvalidRequestError: the schedule or the zone is neither.
+    """
+    local = at.astimezone(_zone(zone))
+    match schedule:
+        case "off":
+            return None
+        case "monthly":
+            return f"{local.year}-{local.month:02}"
+        case "quarterly":
+            return f"{local.year}Q{(local.month + 2) // 3}"
+        case "semiannual":
+            return f"{local.year}H{(local.month + 5) // 6}"
+        case "annual":
+            return f"{local.year}"
+    return _cron_period(schedule, local)
+
+
+def check_schedule(schedule: str, zone: str) -> None:
+    """Refuse what `period_of` could not read.
+
+    Raises:
+        InvalidRequestError: the schedule or the zone is unknown.
+    """
+    period_of(schedule, datetime.now(_zone(zone)), zone)
+
+
+def _cron_period(schedule: str, local: datetime) -> str:
+    if not _CRON.match(schedule):
+        raise InvalidRequestError(
+            f"The schedule {schedule!r} is none of {', '.join(NAMED)}, and no five cron fields."
+        )
+    try:
+        trigger = CronTrigger.from_crontab(schedule, timezone=local.tzinfo)
+    except ValueError as error:
+        raise InvalidRequestError(f"The schedule {schedule!r}: {error}.") from error
+    turn = trigger.get_next_fire_time(None, local)
+    return f"until {turn.isoformat()}" if turn else "for ever"
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError) as error:
+        raise InvalidRequestError(f"There is no time zone {name!r}.") from error
