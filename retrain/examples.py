@@ -111,6 +111,16 @@ def parse_examples(lines: Iterable[bytes], name: str) -> list[Example]:
     return examples
 
 
+def example_of(content: Any) -> Example:
+    """Read an example as the database keeps it (`content_of`)."""
+    return msgspec.convert(content, Example)
+
+
+def content_of(example: Example) -> Any:
+    """Return an example as the database keeps it: plain JSON values."""
+    return msgspec.to_builtins(example)
+
+
 def _parse(line: bytes) -> Example:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
