@@ -13,7 +13,9 @@ from serving.store.learning import EvaluationSet, ExampleRow, Import, Review, So
 from serving.store.tables import Alias, Feedback, Inference
 
 
-async def gather_rows(session: AsyncSession, alias: Alias, system_prompt: str | None) -> list[Gathered]:
+async def gather_rows(
+    session: AsyncSession, alias: Alias, system_prompt: str | None
+) -> list[Gathered]:
     """Return every row that might train the alias: imported, corrected, reviewed, demonstrated."""
     return [
         *await _imported(session, alias),

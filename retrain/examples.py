@@ -9,7 +9,7 @@ and beside either, optionally: `id`, `group` (rows that must not be split apart)
 report by), `at` (when it was said: RFC 3339), `retrieved` (passages the answer may rest on).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -119,6 +119,13 @@ def example_of(content: Any) -> Example:
 def content_of(example: Example) -> Any:
     """Return an example as the database keeps it: plain JSON values."""
     return msgspec.to_builtins(example)
+
+
+def with_system(prompt: Sequence[Message], system_prompt: str | None) -> list[Message]:
+    """Prepend the alias's system prompt unless the client sent one, as the gateway does."""
+    if not system_prompt or (prompt and prompt[0].role == "system"):
+        return list(prompt)
+    return [Message("system", system_prompt), *prompt]
 
 
 def _parse(line: bytes) -> Example:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from retrain.examples import Example, Message
+from retrain.examples import Example, with_system
 from retrain.sources import Gathered, Selection
 from serving.store.learning import Dataset, DatasetRow, EvaluationSet, Part
 
@@ -31,9 +31,7 @@ class Parts:
 
 def training_line(example: Example, system_prompt: str | None) -> bytes:
     """Return one row in TRL's conversational prompt-completion format, as serving will ask it."""
-    turns = list(example.prompt)
-    if system_prompt and turns[0].role != "system":
-        turns.insert(0, Message("system", system_prompt))
+    turns = with_system(example.prompt, system_prompt)
     row: dict[str, Any] = {"prompt": turns, "completion": [example.answer]}
     if example.tools:
         row["tools"] = example.tools

@@ -110,9 +110,7 @@ def _after_a_turn(policy: Policy, evidence: Evidence) -> Look:
 def _train_or_wait(trigger: Trigger, why: str, missing: list[str]) -> Look:
     has_fallen = trigger is Trigger.QUALITY
     if not missing:
-        return Look(
-            action=Action.TRAIN, trigger=trigger, reason=f"{why}.", has_fallen=has_fallen
-        )
+        return Look(action=Action.TRAIN, trigger=trigger, reason=f"{why}.", has_fallen=has_fallen)
     waiting = f"{why}; waiting for {' and '.join(missing)}."
     return Look(action=Action.WAIT, trigger=trigger, reason=waiting, has_fallen=has_fallen)
 
