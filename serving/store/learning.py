@@ -1,11 +1,11 @@
 """The tables of the learning half. As `tables.py`: prefix `strop_`, UTC, written by named queries.
 
-    import ──< example                     curated rows; an evaluation set's items are examples too
-    evaluation_set                         a dated, immutable revision of what a gate is judged on
-    review                                 a sampled inference, and what a person said of it
-    dataset ──< dataset_row                what a run learned from, frozen, with provenance
-    run ──< evaluation                     one attempt to train, and the scores it was judged by
-    decision                               every look at an alias: train, wait or nothing, and why
+import ──< example                     curated rows; an evaluation set's items are examples too
+evaluation_set                         a dated, immutable revision of what a gate is judged on
+review                                 a sampled inference, and what a person said of it
+dataset ──< dataset_row                what a run learned from, frozen, with provenance
+run ──< evaluation                     one attempt to train, and the scores it was judged by
+decision                               every look at an alias: train, wait or nothing, and why
 """
 
 from datetime import datetime

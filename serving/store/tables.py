@@ -40,7 +40,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _word(kind: type[StrEnum]) -> Any:
+def word(kind: type[StrEnum]) -> Any:
     """Store an enumeration as its word: a new member needs no migration."""
     return Enum(
         kind,
@@ -74,7 +74,7 @@ class Key(SQLModel, table=True):
     digest: str = Field(unique=True, max_length=64)
     tenant: str = Field(max_length=64)
     name: str = Field(max_length=128)
-    role: Role = Field(sa_type=_word(Role))
+    role: Role = Field(sa_type=word(Role))
     alias: str | None = Field(default=None, max_length=63)
     """The one alias that this key may call; None: all of its tenant's and the shared ones."""
     no_log: bool = False
@@ -93,7 +93,7 @@ class Alias(SQLModel, table=True):
     tenant: str = Field(max_length=64)
     name: str = Field(max_length=63)
     is_shared: bool = False
-    task: Task = Field(sa_type=_word(Task))
+    task: Task = Field(sa_type=word(Task))
     champion_id: int | None = Field(
         default=None, sa_column=_release_pointer("fk_strop_alias_champion")
     )
@@ -144,7 +144,7 @@ class Release(SQLModel, table=True):
     system_prompt: str | None = Field(default=None, sa_type=_TEXT)
     decoding: dict[str, Any] = Field(default_factory=dict, sa_type=_JSON)
     """Request fields used where the client sends none, such as `temperature`."""
-    state: ReleaseState = Field(default=ReleaseState.CANDIDATE, sa_type=_word(ReleaseState))
+    state: ReleaseState = Field(default=ReleaseState.CANDIDATE, sa_type=word(ReleaseState))
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
 
 
@@ -193,7 +193,7 @@ class Inference(SQLModel, table=True):
     adapter_digest: str | None = Field(default=None, max_length=64)
     pool: str = Field(max_length=63)
     replica: str | None = Field(default=None, max_length=256)
-    arm: Arm = Field(sa_type=_word(Arm))
+    arm: Arm = Field(sa_type=word(Arm))
     propensity: float
     canary_revision: int = 0
     subject: str | None = Field(default=None, sa_type=_TEXT)
@@ -201,7 +201,7 @@ class Inference(SQLModel, table=True):
     conversation: str | None = Field(default=None, sa_type=_TEXT)
     is_streamed: bool
     is_trainable: bool
-    status: InferenceStatus = Field(sa_type=_word(InferenceStatus))
+    status: InferenceStatus = Field(sa_type=word(InferenceStatus))
     http_status: int | None = None
     error: str | None = Field(default=None, sa_type=_TEXT)
     request: Any = Field(sa_type=_JSON)
@@ -230,7 +230,7 @@ class Feedback(SQLModel, table=True):
     rater: str = Field(sa_type=_TEXT)
     key_id: str | None = Field(default=None, max_length=32)
     """None: given with nothing but the signed id."""
-    rating: Rating | None = Field(default=None, sa_type=_word(Rating))
+    rating: Rating | None = Field(default=None, sa_type=word(Rating))
     score: float | None = None
     comment: str | None = Field(default=None, sa_type=_TEXT)
     demonstration: str | None = Field(default=None, sa_type=_TEXT)
