@@ -1,0 +1,92 @@
+"""Evaluation sets and what releases scored on them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from serving.errors import NotFoundError
+from serving.store.learning import Evaluation, EvaluationSet
+
+
+async def newest_set(session: AsyncSession, alias_id: int) -> EvaluationSet | None:
+    """Return the newest revision; None where the alias has none."""
+    query = select(EvaluationSet).where(EvaluationSet.alias_id == alias_id)
+    return (await session.exec(query.order_by(col(EvaluationSet.number).desc()))).first()
+
+
+async def list_sets(session: AsyncSession, alias_id: int) -> list[EvaluationSet]:
+    """Return the alias's revisions, newest first."""
+    query = select(EvaluationSet).where(EvaluationSet.alias_id == alias_id)
+    return list(await session.exec(query.order_by(col(EvaluationSet.number).desc())))
+
+
+async def get_set(session: AsyncSession, set_id: int) -> EvaluationSet:
+    """Return one revision.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = await session.get(EvaluationSet, set_id)
+    if found is None:
+        raise NotFoundError(f"There is no evaluation set with id {set_id}.")
+    return found
+
+
+async def create_set(
+    session: AsyncSession,
+    alias_id: int,
+    *,
+    dated_at: datetime,
+    num_items: int,
+    digest: str,
+    origin: str,
+) -> EvaluationSet:
+    """Add a revision; its items are added by who has them."""
+    newest = select(func.max(EvaluationSet.number)).where(EvaluationSet.alias_id == alias_id)
+    number = ((await session.exec(newest)).one() or 0) + 1
+    made = EvaluationSet(
+        alias_id=alias_id,
+        number=number,
+        dated_at=dated_at,
+        num_items=num_items,
+        digest=digest,
+        origin=origin,
+    )
+    session.add(made)
+    await session.flush()
+    return made
+
+
+async def find_evaluation(
+    session: AsyncSession, set_id: int, release_id: int
+) -> Evaluation | None:
+    """Return what a release scored on a revision, the newest time; None if it was not asked yet."""
+    query = select(Evaluation).where(
+        Evaluation.evaluation_set_id == set_id, Evaluation.release_id == release_id
+    )
+    return (await session.exec(query.order_by(col(Evaluation.id).desc()))).first()
+
+
+async def save_evaluation(
+    session: AsyncSession,
+    *,
+    set_id: int,
+    release_id: int,
+    run_id: int | None,
+    summary: dict[str, Any],
+    scores: Sequence[float],
+) -> Evaluation:
+    """Keep what a release scored."""
+    made = Evaluation(
+        evaluation_set_id=set_id,
+        release_id=release_id,
+        run_id=run_id,
+        summary=summary,
+        scores=list(scores),
+    )
+    session.add(made)
+    await session.flush()
+    return made

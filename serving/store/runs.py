@@ -1,0 +1,92 @@
+"""Runs: one attempt to train each, from `queued` to its end."""
+
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from serving.errors import ConflictError, NotFoundError
+from serving.store.learning import ACTIVE, Run, RunState, Trigger
+from serving.store.tables import Alias, utc_now
+
+
+async def create_run(
+    session: AsyncSession,
+    alias_id: int,
+    *,
+    trigger: Trigger,
+    reason: str,
+    actor: str,
+    period: str | None = None,
+    dataset_id: int | None = None,
+) -> Run | None:
+    """Queue a run, unless the alias has one under way, or one for this period already.
+
+    The database decides, by two unique indexes: of any number of processes that want the same
+    run at the same time, one gets it.
+
+    Returns:
+        The run; None where another one stands in its way.
+    """
+    values: dict[str, Any] = {
+        "alias_id": alias_id,
+        "trigger": trigger,
+        "reason": reason,
+        "actor": actor,
+        "period": period,
+        "dataset_id": dataset_id,
+        "state": RunState.QUEUED,
+        "is_cancelled": False,
+        "progress": {},
+        "created_at": utc_now(),
+    }
+    statement = insert(Run).values(**values).on_conflict_do_nothing().returning(col(Run.id))
+    run_id = await session.scalar(statement)
+    return None if run_id is None else await get_run(session, run_id)
+
+
+async def get_run(session: AsyncSession, run_id: int) -> Run:
+    """Return a run as it is now.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    run = await session.get(Run, run_id, populate_existing=True)
+    if run is None:
+        raise NotFoundError(f"There is no run {run_id}. `strop runs list` shows all.")
+    return run
+
+
+async def list_runs(session: AsyncSession, alias: Alias | None = None) -> list[Run]:
+    """Return the runs of an alias, or all, newest first."""
+    query = select(Run).order_by(col(Run.id).desc())
+    if alias is not None:
+        query = query.where(Run.alias_id == alias.id)
+    return list(await session.exec(query))
+
+
+async def list_active_runs(session: AsyncSession) -> list[Run]:
+    """Return the runs that are under way, oldest first."""
+    query = select(Run).where(col(Run.state).in_(ACTIVE)).order_by(col(Run.id))
+    return list(await session.exec(query))
+
+
+async def cancel_run(session: AsyncSession, run_id: int) -> Run:
+    """Ask for a run's end; the worker brings it about.
+
+    Raises:
+        ConflictError: it has ended already.
+    """
+    run = await get_run(session, run_id)
+    if run.state not in ACTIVE:
+        raise ConflictError(f"Run {run_id} has ended already: {run.state}.")
+    run.is_cancelled = True
+    return run
+
+
+def end_run(run: Run, state: RunState, error: str | None = None) -> None:
+    """Put a run into its last state."""
+    run.state = state
+    run.error = error
+    run.ended_at = utc_now()
