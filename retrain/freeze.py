@@ -1,7 +1,5 @@
 """A dataset is built once, hashed, and never changed: files for the trainer, rows for lineage."""
 
-import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,8 +9,8 @@ from typing import Any
 import msgspec
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from retrain.examples import Example, with_system
-from retrain.sources import Gathered, Selection
+from retrain.sources import Gathered
+from retrain.spec import write_rows
 from serving.store.learning import Dataset, DatasetRow, EvaluationSet, Part
 
 
@@ -29,43 +27,15 @@ class Parts:
         return {Part.TRAIN: self.train, Part.VALID: self.valid}
 
 
-def training_line(example: Example, system_prompt: str | None) -> bytes:
-    """Return one row in TRL's conversational prompt-completion format, as serving will ask it."""
-    turns = with_system(example.prompt, system_prompt)
-    row: dict[str, Any] = {"prompt": turns, "completion": [example.answer]}
-    if example.tools:
-        row["tools"] = example.tools
-    return msgspec.json.encode(row) + b"\n"
-
-
 def write_files(folder: Path, parts: Parts, system_prompt: str | None) -> dict[str, str]:
-    """Write train.jsonl and valid.jsonl; return the SHA-256 of each."""
+    """Write train.jsonl and valid.jsonl as trainers read them; return the SHA-256 of each."""
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for part, rows in parts.by_part.items():
-        content = b"".join(training_line(row.example, system_prompt) for row in rows)
         path = folder / f"{part}.jsonl"
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        digests[path.name] = sha256(content).hexdigest()
+        write_rows(path, (row.example for row in rows), system_prompt)
+        digests[path.name] = sha256(path.read_bytes()).hexdigest()
     return digests
-
-
-def describe(
-    parts: Parts, selection: Selection, digests: dict[str, str], evaluation_set: EvaluationSet
-) -> dict[str, Any]:
-    """Return the manifest: what is in it, what was dropped and why, what it is judged on."""
-    sources = Counter(row.source.value for row in [*parts.train, *parts.valid])
-    return {
-        "files": digests,
-        "sources": dict(sorted(sources.items())),
-        "dropped": dict(sorted(selection.dropped.items())),
-        "evaluation_set": {"number": evaluation_set.number, "digest": evaluation_set.digest},
-    }
 
 
 async def save_dataset(

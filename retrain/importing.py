@@ -67,7 +67,9 @@ async def import_file(
     )
     session.add(record)
     await session.flush()
-    made = await add_evaluation_set(session, alias, examples, path.name) if _is_eval(split) else None
+    made = (
+        await add_evaluation_set(session, alias, examples, path.name) if _is_eval(split) else None
+    )
     if made is None:
         session.add_all(_rows(examples, id_of(alias), now, import_id=record.id))
     await session.flush()

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from retrain.cleaning import OverlapIndex, normalise
 from retrain.examples import Example
+from retrain.overlap import OverlapIndex, normalise
 from serving.store.learning import Source, Verdict
 
 MIN_REVIEWS_OF_AN_OUTPUT = 5

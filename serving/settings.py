@@ -132,6 +132,39 @@ class WorkerSettings(Section):
     reconcile_seconds: float = Field(2.0, gt=0)
 
 
+class LearningSettings(Section):
+    """When an alias is retrained, and on how much. Methods.md 1.4 and 2.1 say why these numbers."""
+
+    check_seconds: float = Field(60, gt=0)
+    """How often the worker looks at every alias."""
+    window_hours: float = Field(7 * 24, gt=0)
+    """Ratings of this long back count."""
+    max_down_share: float = Field(0.25, gt=0, lt=1)
+    """Thumbs-down among ratings above which quality counts as fallen."""
+    min_ratings: int = Field(100, ge=1)
+    min_examples: int = Field(1000, ge=1)
+    """Training rows after cleaning, below which no training begins."""
+    min_new_examples: int = Field(200, ge=0)
+    min_fresh_items: int = Field(300, ge=1)
+    """Evaluation items dated after the fall that a run asked for by quality is judged on."""
+    cooldown_days: float = Field(7, ge=0)
+    review_share: float = Field(0.10, ge=0.10, le=1)
+    """Share of answers that people are asked to judge; never under a tenth."""
+    claim_minutes: float = Field(15, gt=0)
+    """How long a review handed out waits for its verdict before somebody else gets it."""
+
+
+class TrainSettings(Section):
+    """What runs a training, and what it may take."""
+
+    command: str = "python -m retrain.train {spec}"
+    memory_gib: float = Field(6, gt=0)
+    gpu_memory_gib: float | None = Field(None, gt=0)
+    threads: int | None = Field(None, ge=1)
+    """Threads that compute; None: one less than the machine has cores, one at least."""
+    nice: int = Field(10, ge=0, le=19)
+
+
 class Settings(BaseSettings):
     """All of it. Frozen: a changed file takes effect at the next start."""
 
@@ -146,6 +179,8 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     journal: JournalSettings = JournalSettings()
     worker: WorkerSettings = WorkerSettings()
+    learning: LearningSettings = LearningSettings()
+    train: TrainSettings = TrainSettings()
 
     @field_validator("home")
     @classmethod
@@ -202,6 +237,16 @@ class Settings(BaseSettings):
     def admin_key(self) -> Path:
         """The text of the first admin's bearer key."""
         return self.home / "admin.key"
+
+    @property
+    def dataset_dir(self) -> Path:
+        """Where frozen datasets live, one folder each."""
+        return self.home / "datasets"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where training runs work, one folder each."""
+        return self.home / "runs"
 
     @property
     def log_dir(self) -> Path:

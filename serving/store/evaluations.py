@@ -60,9 +60,7 @@ async def create_set(
     return made
 
 
-async def find_evaluation(
-    session: AsyncSession, set_id: int, release_id: int
-) -> Evaluation | None:
+async def find_evaluation(session: AsyncSession, set_id: int, release_id: int) -> Evaluation | None:
     """Return what a release scored on a revision, the newest time; None if it was not asked yet."""
     query = select(Evaluation).where(
         Evaluation.evaluation_set_id == set_id, Evaluation.release_id == release_id

@@ -1,0 +1,283 @@
+"""Where trainings run: submit a spec, poll it, cancel it. Here, or wherever another executor does."""
+
+import asyncio
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+from retrain.spec import Exit, Progress, last_progress, read_spec
+from serving.errors import NotFoundError
+
+_LOCK, _PID, _EXIT, _LOG = "trainer.lock", "trainer.pid", "trainer.exit", "trainer.log"
+_LOG_LINES_SHOWN: Final = 5
+_POLL_SECONDS: Final = 0.1
+_SIGNALLED: Final = 128  # a shell's exit code for "died of signal n" is 128 + n
+
+_KEEPER: Final = """
+trap : TERM
+echo $$ > trainer.pid
+"$@"
+code=$?
+echo $code > .trainer.exit && mv .trainer.exit trainer.exit
+"""
+"""Outlives the trainer by a moment to write down how it ended, whoever started it has died or not."""
+
+
+class TrainingState(StrEnum):
+    """Where a submitted training stands."""
+
+    RUNNING = "running"
+    DONE = "done"  # the adapter's folder is there
+    FAILED = "failed"  # will fail again if nothing changes
+    CANCELLED = "cancelled"
+    OUT_OF_MEMORY = "out_of_memory"
+    LOST = "lost"  # killed, hung, or the machine went down: submit again, it goes on
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStatus:
+    """What a poll found.
+
+    Attributes:
+        state: where it stands.
+        progress: the newest that the trainer reported; None before its first report.
+        message: why it ended, for people; empty while it runs and when it is done.
+    """
+
+    state: TrainingState
+    progress: Progress | None = None
+    message: str = ""
+
+
+class Executor(Protocol):
+    """Runs trainers. A handle may be kept and used by another process, after any restart."""
+
+    async def submit(self, spec_path: Path) -> str:
+        """Start a training and return its handle; one that runs already is not started twice.
+
+        Raises:
+            ConfigurationError: there is no readable spec.
+        """
+
+    async def poll(self, handle: str) -> TrainingStatus:
+        """Say where a training stands.
+
+        Raises:
+            NotFoundError: nothing was ever submitted under this handle.
+        """
+
+    async def cancel(self, handle: str) -> None:
+        """Stop a training and wait until it has; one that has ended stays as it ended.
+
+        Raises:
+            NotFoundError: nothing was ever submitted under this handle.
+        """
+
+
+class LocalExecutor:
+    """Runs trainers on this machine, each in a session of its own.
+
+    A training's handle is the path of its spec; its state is in files beside it, so that it survives
+    this process: `trainer.lock` is locked as long as the trainer or its keeper lives, `trainer.pid`
+    is its process group, `trainer.exit` how it ended, `trainer.log` what it printed.
+
+    Args:
+        command: as in `train.command`; `{spec}` stands for the spec's path.
+        heartbeat_seconds: a trainer that is silent for longer counts as hung, and is killed.
+        grace_seconds: how long a cancelled trainer may take before it is killed.
+    """
+
+    def __init__(
+        self,
+        command: str = "python -m retrain.train {spec}",
+        *,
+        heartbeat_seconds: float = 900,
+        grace_seconds: float = 30,
+    ) -> None:
+        self._command = command
+        self._heartbeat_seconds = heartbeat_seconds
+        self._grace_seconds = grace_seconds
+        # Children have to be waited for by whoever started them, or they stay as zombies.
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    async def submit(self, spec_path: Path) -> str:
+        """Start the trainer, unless it runs."""
+        return await asyncio.to_thread(self._submit, spec_path)
+
+    async def poll(self, handle: str) -> TrainingStatus:
+        """Read the files beside the spec; kill what is hung."""
+        return await asyncio.to_thread(self._poll, _folder(handle), Path(handle))
+
+    async def cancel(self, handle: str) -> None:
+        """Send SIGTERM, and SIGKILL if that is not enough."""
+        await asyncio.to_thread(self._cancel, _folder(handle))
+
+    def _submit(self, spec_path: Path) -> str:
+        read_spec(spec_path)
+        folder = spec_path.parent
+        with (folder / _LOCK).open("ab") as lock, (folder / _LOG).open("ab") as log:
+            if _is_locked(lock.fileno()):
+                return str(spec_path)
+            (folder / _EXIT).unlink(missing_ok=True)
+            (folder / _PID).write_text("")
+            self._children = [child for child in self._children if child.poll() is None]
+            self._children.append(
+                subprocess.Popen(
+                    ["/bin/sh", "-c", _KEEPER, "keeper", *self._arguments(spec_path)],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    # The children inherit the lock and hold it until the last of them is gone.
+                    pass_fds=(lock.fileno(),),
+                )
+            )
+        return str(spec_path)
+
+    def _arguments(self, spec_path: Path) -> list[str]:
+        program, *rest = shlex.split(self._command)
+        # The Python that runs us is the one that has our packages; PATH may know another.
+        program = sys.executable if program == "python" else program
+        return [part.replace("{spec}", str(spec_path)) for part in (program, *rest)]
+
+    def _poll(self, folder: Path, spec_path: Path) -> TrainingStatus:
+        is_alive = _is_alive(folder)
+        progress_file = Path(read_spec(spec_path).progress_file)
+        progress = last_progress(progress_file)
+        code = _exit_code(folder)
+        if code is not None:
+            return _ended(code, progress, folder)
+        if not is_alive:
+            return TrainingStatus(TrainingState.LOST, progress, "The trainer died without a word.")
+        if _silence(folder, progress_file) > self._heartbeat_seconds:
+            _signal(folder, signal.SIGKILL)
+            words = (
+                f"The trainer was silent for {self._heartbeat_seconds:g} seconds; it was killed."
+            )
+            return TrainingStatus(TrainingState.LOST, progress, words)
+        return TrainingStatus(TrainingState.RUNNING, progress)
+
+    def _cancel(self, folder: Path) -> None:
+        if not _is_alive(folder):
+            return
+        _signal(folder, signal.SIGTERM)
+        if _wait_for_end(folder, self._grace_seconds):
+            return
+        _signal(folder, signal.SIGKILL)
+        _wait_for_end(folder, self._grace_seconds)
+        (folder / _EXIT).write_text(f"{Exit.CANCELLED}\n")
+
+
+class MemoryExecutor:
+    """The twin for tests: trainings are entries here, and a test says how each goes on."""
+
+    def __init__(self) -> None:
+        self.trainings: dict[str, TrainingStatus] = {}
+
+    async def submit(self, spec_path: Path) -> str:
+        """Note a running training, unless it runs."""
+        read_spec(spec_path)
+        handle = str(spec_path)
+        status = self.trainings.get(handle)
+        if status is None or status.state is not TrainingState.RUNNING:
+            self.trainings[handle] = TrainingStatus(TrainingState.RUNNING)
+        return handle
+
+    async def poll(self, handle: str) -> TrainingStatus:
+        """Return what was said last."""
+        if handle not in self.trainings:
+            raise _unknown(handle)
+        return self.trainings[handle]
+
+    async def cancel(self, handle: str) -> None:
+        """Note a running training as cancelled."""
+        status = await self.poll(handle)
+        if status.state is TrainingState.RUNNING:
+            self.trainings[handle] = TrainingStatus(TrainingState.CANCELLED, status.progress)
+
+
+def _folder(handle: str) -> Path:
+    folder = Path(handle).parent
+    if not (folder / _LOCK).exists():
+        raise _unknown(handle)
+    return folder
+
+
+def _unknown(handle: str) -> NotFoundError:
+    return NotFoundError(f"No training was submitted as {handle}.")
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether somebody else holds the lock; if not, this descriptor holds it now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_alive(folder: Path) -> bool:
+    with (folder / _LOCK).open("ab") as lock:
+        return _is_locked(lock.fileno())
+
+
+def _exit_code(folder: Path) -> int | None:
+    try:
+        return int((folder / _EXIT).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _ended(code: int, progress: Progress | None, folder: Path) -> TrainingStatus:
+    words = (progress and progress.error) or _end_of_log(folder)
+    match code:
+        case Exit.DONE:
+            return TrainingStatus(TrainingState.DONE, progress)
+        case Exit.CANCELLED | 143:  # 143: a trainer that leaves SIGTERM to its default
+            return TrainingStatus(TrainingState.CANCELLED, progress, "It was cancelled.")
+        case Exit.OUT_OF_MEMORY:
+            return TrainingStatus(TrainingState.OUT_OF_MEMORY, progress, words)
+        case _ if code > _SIGNALLED:
+            words = f"The trainer died of signal {code - _SIGNALLED}. {_end_of_log(folder)}"
+            return TrainingStatus(TrainingState.LOST, progress, words.strip())
+        case _:
+            return TrainingStatus(TrainingState.FAILED, progress, words)
+
+
+def _end_of_log(folder: Path) -> str:
+    lines = (folder / _LOG).read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_LINES_SHOWN:])
+
+
+def _silence(folder: Path, progress_file: Path) -> float:
+    """Seconds since the trainer last reported, or since it was started."""
+    files = (folder / _PID, progress_file)
+    return time.time() - max(file.stat().st_mtime for file in files if file.exists())
+
+
+def _signal(folder: Path, number: signal.Signals) -> None:
+    """Signal the process group, which cannot have been taken by others while the lock is held."""
+    group = (folder / _PID).read_text().strip()
+    if group:  # the keeper has not come so far otherwise
+        try:
+            os.killpg(int(group), number)
+        except ProcessLookupError:
+            return
+
+
+def _wait_for_end(folder: Path, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while _is_alive(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
