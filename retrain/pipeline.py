@@ -28,7 +28,7 @@ from serving.store.evaluations import get_set, newest_set
 from serving.store.learning import Dataset, Run, RunState, Trigger
 from serving.store.releases import get_release, list_releases
 from serving.store.runs import end_run, get_run
-from serving.store.tables import Alias, Release, utc_now
+from serving.store.tables import Alias, utc_now
 
 log = logging.getLogger("strop.retrain")
 

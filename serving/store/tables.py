@@ -107,6 +107,11 @@ class Alias(SQLModel, table=True):
     canary_percent: float = 0
     canary_revision: int = 0
     """Raised with every change of the share, so that callers are dealt anew."""
+    schedule: str = Field(default="quarterly", max_length=64)
+    """When a period turns: see retrain.periods."""
+    time_zone: str = Field(default="UTC", max_length=64)
+    is_paused: bool = False
+    """Whether learning is: nothing is trained by itself, and answers go on."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
 
 

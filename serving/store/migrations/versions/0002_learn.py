@@ -8,6 +8,18 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    op.add_column(
+        "strop_alias",
+        sa.Column("schedule", sa.String(length=64), nullable=False, server_default="quarterly"),
+    )
+    op.add_column(
+        "strop_alias",
+        sa.Column("time_zone", sa.String(length=64), nullable=False, server_default="UTC"),
+    )
+    op.add_column(
+        "strop_alias",
+        sa.Column("is_paused", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
     op.create_table(
         "strop_evaluation_set",
         sa.Column("id", sa.Integer(), nullable=False),
