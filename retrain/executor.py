@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -127,7 +128,6 @@ class LocalExecutor:
             if _is_locked(lock.fileno()):
                 return str(spec_path)
             (folder / _EXIT).unlink(missing_ok=True)
-            (folder / _PID).write_text("")
             self._children = [child for child in self._children if child.poll() is None]
             self._children.append(
                 subprocess.Popen(
@@ -266,12 +266,8 @@ def _silence(folder: Path, progress_file: Path) -> float:
 
 def _signal(folder: Path, number: signal.Signals) -> None:
     """Signal the process group, which cannot have been taken by others while the lock is held."""
-    group = (folder / _PID).read_text().strip()
-    if group:  # the keeper has not come so far otherwise
-        try:
-            os.killpg(int(group), number)
-        except ProcessLookupError:
-            return
+    with suppress(ProcessLookupError):  # it has ended meanwhile
+        os.killpg(int((folder / _PID).read_text()), number)
 
 
 def _wait_for_end(folder: Path, seconds: float) -> bool:

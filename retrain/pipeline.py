@@ -68,8 +68,9 @@ async def _begin_training(shop: Shop, run: Run) -> None:
             dataset = await build_dataset(session, shop.settings, alias)
         else:
             dataset = await session.get_one(Dataset, run.dataset_id)
-        pool = await _champion_pool(session, alias)
-        spec_path = _write_spec(shop, run, dataset, pool)
+        assert alias.champion_id is not None
+        champion = await get_release(session, alias.champion_id)
+        spec_path = _write_spec(shop, run, dataset, champion.pool)
         stored = await get_run(session, _id(run))
         stored.dataset_id = dataset.id
         stored.state = RunState.TRAINING

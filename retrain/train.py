@@ -30,7 +30,7 @@ def run(spec: TrainingSpec) -> Exit:
         train(spec)
     except Cancelled:
         return Exit.CANCELLED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it was, the contract asks for its words
         traceback.print_exc()
         _say_why(spec, error)
         return Exit.OUT_OF_MEMORY if is_out_of_memory(error) else Exit.FAILED
@@ -47,8 +47,8 @@ def _stay_at_home() -> None:
 def _say_why(spec: TrainingSpec, error: Exception) -> None:
     try:
         report(Path(spec.progress_file), Progress(error=_explain(spec, error)))
-    except OSError as unwritten:  # the disk is what failed; the log already has the trace
-        print(f"{spec.progress_file} cannot be written: {unwritten}", file=sys.stderr)  # noqa: T201 - this process's log
+    except OSError:  # the disk is what failed; the log has both
+        traceback.print_exc()
 
 
 def _explain(spec: TrainingSpec, error: Exception) -> str:
