@@ -15,7 +15,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from serving.errors import ConflictError, InvalidRequestError, NotFoundError, StropError
+from serving.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    StropError,
+    UnavailableError,
+)
 from serving.fleet.adapter_check import check_adapter, check_listing
 from serving.fleet.adapters import (
     adapter_path,
@@ -112,6 +118,17 @@ async def test_an_upstream_without_adapters_takes_none(
     with pytest.raises(InvalidRequestError, match="takes no adapters"):
         await _import(database, foreign, alias, make_folder())
     assert not settings.adapter_dir.exists()
+
+
+async def test_a_full_or_forbidden_disk_is_told(
+    database: Database, settings: Settings, alias: Alias, make_folder: MakeFolder
+) -> None:
+    """With the system's own words, and without a row for what is not there."""
+    settings.adapter_dir.write_text("a file in the way")
+    with pytest.raises(UnavailableError, match="was not copied to"):
+        await _import(database, settings, alias, make_folder())
+    async with database.session() as session:
+        assert await list_adapters(session) == []
 
 
 def _link(folder: Path) -> None:

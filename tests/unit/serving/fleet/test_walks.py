@@ -47,7 +47,7 @@ steps = st.lists(
 
 
 @hypothesis_settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=steps)
 async def test_what_is_needed_is_held_and_what_is_used_is_never_taken(
