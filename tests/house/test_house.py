@@ -61,7 +61,8 @@ def test_the_wheel_holds_exactly_the_four_rooms(wheel: set[str]) -> None:
 
 def test_imports_point_down() -> None:
     """A room imports only rooms below it; pure deciders import no I/O; nobody imports torch."""
-    done = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [str(Path(sys.executable).parent / "lint-imports")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
