@@ -15,7 +15,9 @@ SECURITY_HEADERS: dict[str, str] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
-    "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
+    "content-security-policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
 }
 _RAW_SECURITY_HEADERS: RawHeaders = [
     (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()

@@ -7,7 +7,7 @@ from typing import Final
 from gateway.capture import Capture
 from gateway.order import Order
 from gateway.runtime import Runtime
-from gateway.upstream import Deadlines, UpstreamResponse
+from gateway.upstream import UNREACHABLE, Deadlines, UpstreamResponse
 from serving.errors import EngineError, EngineTimeoutError, UnavailableError
 
 _MAX_ATTEMPTS: Final = 2
@@ -25,8 +25,9 @@ async def engine_answer(
 ) -> AsyncIterator[UpstreamResponse]:
     """Yield an answer that may go to the client, its body unread; hang up on leaving early.
 
-    A second replica is tried when the first cannot be reached, goes away before its head, or does
-    not know the adapter. Never another model, and never after a byte of the answer.
+    A second attempt is made, elsewhere if there is an elsewhere, when a replica cannot be reached,
+    goes away before its head, or does not know the adapter. Never with another model, and never
+    after a byte of the answer.
 
     Raises:
         UnavailableError: no proved replica, none reached, or the engine is overloaded.
@@ -51,7 +52,8 @@ async def engine_answer(
 def _pick_replica(runtime: Runtime, order: Order, tried: list[str]) -> str:
     choice = order.choice
     proved = runtime.prover.replicas_for(choice.pool, choice.adapter)
-    replica = runtime.traffic.least_busy([url for url in proved if url not in tried])
+    # One that went away may be asked again: its connection was closed for idleness just then.
+    replica = runtime.traffic.least_busy([url for url in proved if url not in tried] or proved)
     if replica is None or len(tried) == _MAX_ATTEMPTS:
         raise UnavailableError(
             f"No engine can answer for {order.asked.model!r} now. Try again in a moment.",
@@ -77,9 +79,10 @@ async def _ask(runtime: Runtime, order: Order, replica: str) -> UpstreamResponse
         )
     except EngineTimeoutError:
         raise
-    except EngineError:
-        runtime.prover.unprove(replica)
-        runtime.metrics.failed("engine_unreachable")
+    except EngineError as error:
+        if error.code == UNREACHABLE:
+            runtime.prover.unprove(replica)
+        runtime.metrics.failed(error.code)
         return None
     if response.status == 404 and order.choice.adapter is not None:
         response.close()
@@ -97,7 +100,7 @@ async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> No
     is_clients_fault = 400 <= status < 500 and status not in _NOT_THE_CLIENTS_FAULT
     if is_clients_fault and status not in _OVERLOADED and status != 404:
         return
-    capture.got(await read_bounded(response, _MAX_ERROR_BYTES))
+    await read_recorded(response, capture, _MAX_ERROR_BYTES)
     if status in _OVERLOADED:
         raise UnavailableError(
             "The engine takes no more requests now. Try again in a moment.",
@@ -107,11 +110,12 @@ async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> No
     raise EngineError(f"The engine answered with status {status}.")
 
 
-async def read_bounded(response: UpstreamResponse, max_bytes: int) -> bytes:
-    """Return at most the first `max_bytes` of an answer's body."""
+async def read_recorded(response: UpstreamResponse, capture: Capture, max_bytes: int) -> bytes:
+    """Return at most the first `max_bytes` of an answer's body; what came is recorded anyway."""
     pieces: list[bytes] = []
     num_bytes = 0
     async for piece in response.chunks():
+        capture.got(piece)
         pieces.append(piece)
         num_bytes += len(piece)
         if num_bytes >= max_bytes:

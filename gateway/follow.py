@@ -48,7 +48,7 @@ class Follower:
         self._database = database
         self._prover = prover
         self._metrics = metrics
-        self._prove_seconds = prove_seconds
+        self.prove_seconds = prove_seconds
         self._tenants: dict[bytes, str] = {}
         self._newest = Catalog()
         self._adoption: asyncio.Task[None] | None = None
@@ -95,7 +95,7 @@ class Follower:
     async def _adopt_when_proved(self) -> None:
         """Adopt the newest aliases when all they need is proved, or anyway when time is up."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._prove_seconds
+        deadline = loop.time() + self.prove_seconds
         is_proved = False
         while not is_proved and loop.time() < deadline:
             wanted = newly_needed(self.catalog, self._newest)

@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.capture import Capture
 from gateway.client import ClientGoneError, RawHeaders, Reply
-from gateway.engine_call import read_bounded
+from gateway.engine_call import read_recorded
 from gateway.events import EventFilter
 from gateway.order import Order
 from gateway.upstream import WENT_AWAY, UpstreamResponse
@@ -88,8 +88,7 @@ async def _pass_on(reply: Reply, piece: bytes, write_seconds: float) -> None:
 async def _relay_whole(
     response: UpstreamResponse, capture: Capture, reply: Reply, headers: RawHeaders
 ) -> None:
-    body = await read_bounded(response, _MAX_WHOLE_BYTES)
-    capture.got(body)
+    body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
     if response.status < 400:

@@ -112,7 +112,7 @@ async def _rows_seen(session: AsyncSession, alias: Alias) -> set[str]:
     rows = await session.exec(
         select(DatasetRow.content_hash)
         .join(Run, col(Run.dataset_id) == DatasetRow.dataset_id)
-        .where(col(Run.id) == newest, DatasetRow.part.in_([Part.TRAIN, Part.VALID]))
+        .where(col(Run.id) == newest, col(DatasetRow.part).in_([Part.TRAIN, Part.VALID]))
     )
     return set(rows)
 

@@ -16,7 +16,7 @@ def mcnemar_p(num_better: int, num_worse: int) -> float:
     """
     discordant = num_better + num_worse
     favourable = sum(comb(discordant, k) for k in range(num_better, discordant + 1))
-    return favourable / 2**discordant
+    return float(favourable / 2**discordant)
 
 
 def paired_bootstrap_p(differences: Sequence[float], seed: int = 0) -> float:

@@ -213,7 +213,7 @@ def _is_target(module: str, targets: list[str] | str) -> bool:
 def _read_config(path: Path) -> LoraConfig:
     try:
         return msgspec.json.decode(path.read_bytes(), type=LoraConfig)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequestError(
             f"{path} is no LoRA configuration: {error}. PEFT's save_pretrained writes one."
         ) from error

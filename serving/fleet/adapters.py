@@ -62,20 +62,27 @@ async def import_adapter(
 
     Raises:
         InvalidRequestError: it cannot be served; names the file or the tensor.
+        UnavailableError: it cannot be read, or written to the registry.
     """
     champion = await _champion(session, alias)
     pool = _adapter_pool(settings, champion)
     await asyncio.to_thread(sweep_drafts, settings)
-    draft = await asyncio.to_thread(_write_draft, settings, pool, folder)
     try:
-        alias = await lock_alias(session, id_of(alias))
-        version = await _next_version(session, alias)
-        manifest = _manifest(alias, version, pool, draft)
-        digest = hashlib.sha256(manifest).hexdigest()
-        name = f"{alias.name}-v{version}-{digest[:8]}"
-        await asyncio.to_thread(_publish, settings, draft, manifest, name)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, draft.folder, ignore_errors=True)
+        draft = await asyncio.to_thread(_write_draft, settings, pool, folder)
+        try:
+            alias = await lock_alias(session, id_of(alias))
+            version = await _next_version(session, alias)
+            manifest = _manifest(alias, version, pool, draft)
+            digest = hashlib.sha256(manifest).hexdigest()
+            name = f"{alias.name}-v{version}-{digest[:8]}"
+            await asyncio.to_thread(_publish, settings, draft, manifest, name)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, draft.folder, ignore_errors=True)
+    except OSError as error:
+        raise UnavailableError(
+            f"The adapter was not copied to {settings.adapter_dir}: {error}. "
+            "Nothing is left of it; see to permissions and space, then import it again."
+        ) from error
     adapter = Adapter(
         alias_id=id_of(alias),
         version=version,
@@ -184,10 +191,8 @@ def _write_draft(settings: Settings, pool: PoolSettings, source: Path) -> _Draft
             files={name: _sha256(folder / name) for name in (CONFIG, WEIGHTS)},
             num_bytes=sum((folder / name).stat().st_size for name in (CONFIG, WEIGHTS)),
         )
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise _cannot_copy(settings, error) from error
         raise
 
 
@@ -244,13 +249,6 @@ def _make_adapter_dir(settings: Settings) -> None:
     if not settings.adapter_dir.exists():
         settings.adapter_dir.mkdir(parents=True, exist_ok=True)
         settings.adapter_dir.chmod(0o755)
-
-
-def _cannot_copy(settings: Settings, error: OSError) -> UnavailableError:
-    return UnavailableError(
-        f"The adapter was not copied to {settings.adapter_dir}: {error}. "
-        "Nothing is left of it; see to permissions and space, then import it again."
-    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -36,7 +36,7 @@ from serving.journal.reader import (
     rows_of,
     set_aside,
 )
-from serving.journal.segments import Segment, hold, list_segments
+from serving.journal.segments import Segment, hold, list_segments, remove_drafts
 from serving.journal.upsert import Written, write_rows
 from serving.store import tables
 from serving.store.database import Database
@@ -102,6 +102,7 @@ async def ingest(database: Database, folder: Path) -> IngestReport:
     with hold(folder) as is_held:
         if is_held:
             report.has_run = True
+            remove_drafts(folder)
             for _, segments in groupby(list_segments(folder), key=attrgetter("worker_id")):
                 await _ingest_worker(database, list(segments), report)
     return report

@@ -13,10 +13,9 @@ or reuse one: that is what the version stands for. Times are milliseconds since 
 durations in milliseconds, as their names say; bodies are the bytes that crossed the wire.
 A record whose "type" a reader does not know is skipped.
 
-A segment is locked (flock) while its worker may append to it. The lock is taken before the magic
-is written, so a segment with its magic and without its lock gets no further byte. A worker locks
-its next segment before it lets go of the last: one that holds no lock at all is gone. A segment
-can be copied and read elsewhere.
+A segment is locked (flock) while its worker may append to it, and gets its name when it is locked
+already: one without its lock gets no further byte. A worker locks its next segment before it lets
+go of the last: one that holds no lock at all is gone. A segment can be copied and read elsewhere.
 """
 
 import msgspec

@@ -15,8 +15,7 @@ from serving.journal.records import MAGIC, SUFFIX
 _NAME = re.compile(
     r"(?P<worker_id>[A-Za-z0-9][A-Za-z0-9._-]{0,63})\.(?P<number>\d{6,18})" + re.escape(SUFFIX)
 )
-# Between creation and magic a writer needs microseconds; a file that has none by then is dead.
-_BIRTH_SECONDS = 60
+_DRAFT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,11 +29,6 @@ class Segment:
     def is_closed(self) -> bool:
         """Whether no further byte can come: its worker has gone on, or is gone."""
         with self.path.open("rb") as file:
-            # The size comes first: a segment that has its magic had its lock before.
-            status = os.fstat(file.fileno())
-            is_born = status.st_size >= len(MAGIC)
-            if not is_born and time.time() - status.st_mtime < _BIRTH_SECONDS:
-                return False
             return _try_lock(file.fileno(), fcntl.LOCK_SH)
 
 
@@ -53,6 +47,13 @@ def list_segments(folder: Path) -> list[Segment]:
     """Return the folder's segments in the order in which they have to be read."""
     found = (segment_at(path) for path in folder.iterdir())
     return sorted(segment for segment in found if segment is not None)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what workers leave that die while they make a segment. Making one takes no time."""
+    for path in folder.glob(f".*{SUFFIX}"):
+        if time.time() - path.stat().st_mtime > _DRAFT_SECONDS:
+            path.unlink()
 
 
 def count_bytes(folder: Path) -> int:
@@ -106,14 +107,17 @@ class OpenSegment:
         self.path = path
         self.num_bytes = 0
         self._has_half_frame = False
+        # Named last: a segment that can be seen is locked, or its worker has let go of it.
+        draft = path.with_name(f".{path.name}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self.descriptor = os.open(path, flags, 0o600)
+        self.descriptor = os.open(draft, flags, 0o600)
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
             self.append(MAGIC)
+            draft.rename(path)
         except OSError:
             self.close()
-            path.unlink()
+            draft.unlink()
             raise
 
     def append(self, frame: bytes) -> None:

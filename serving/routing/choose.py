@@ -8,7 +8,9 @@ from serving.errors import ModelNotFoundError
 from serving.routing.catalog import Alias, Catalog, Principal, Release
 from serving.types import Arm, Role
 
-_PINNED = re.compile(r"^(?P<name>[^@]+)@(?P<number>[1-9][0-9]{0,8})$")
+_PINNED = re.compile(r"(?P<name>[^@]+)@(?P<number>[1-9][0-9]{0,8})")
+
+_CALLERS = frozenset({Role.APP, Role.ADMIN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ def choose(
     alias = catalog.alias_for(principal.tenant, name)
     if alias is not None and _may_call(principal, alias.name):
         return _pinned(alias, number) if number else _sticky(alias, sticky)
-    if alias is None and model in bases and principal.alias is None:
+    if alias is None and model in bases and _may_call_bases(principal):
         return Choice(pool=bases[model], arm=Arm.BASE, propensity=1.0)
     raise unknown_model(model)
 
@@ -66,18 +68,20 @@ def callable_models(catalog: Catalog, bases: dict[str, str], principal: Principa
     """Return the names that this caller may put into `model`, sorted."""
     own = {name for tenant, name in catalog.aliases if tenant == principal.tenant}
     names = {name for name in own | set(catalog.shared) if _may_call(principal, name)}
-    return sorted(names | (set(bases) if principal.alias is None else set()))
+    return sorted(names | (set(bases) if _may_call_bases(principal) else set()))
 
 
 def _split(model: str) -> tuple[str, int | None]:
-    match = _PINNED.match(model)
+    match = _PINNED.fullmatch(model)
     return (match["name"], int(match["number"])) if match else (model, None)
 
 
 def _may_call(principal: Principal, alias_name: str) -> bool:
-    if principal.role not in (Role.APP, Role.ADMIN):
-        return False
-    return principal.alias in (None, alias_name)
+    return principal.role in _CALLERS and principal.alias in (None, alias_name)
+
+
+def _may_call_bases(principal: Principal) -> bool:
+    return principal.role in _CALLERS and principal.alias is None
 
 
 def _pinned(alias: Alias, number: int) -> Choice:

@@ -10,11 +10,14 @@ from serving.errors import ConflictError, EngineError
 from serving.fleet.engine import Engine, VllmEngine
 from serving.fleet.memory import MemoryEngine
 from tests.adapters import make_adapter
-from tests.stack_fixtures import RunningVllm
 from tests.stack import START_SECONDS
+from tests.stack_fixtures import RunningVllm
 
 # The first test that needs the real engine starts it.
 pytestmark = pytest.mark.timeout(START_SECONDS + 100)
+
+# The real engine is shared with the end-to-end tests: what is not ours stays untouched.
+OURS = "contract-"
 
 NewAdapter = Callable[[int], tuple[str, str]]
 Listed = Callable[[], Awaitable[dict[str, str]]]
@@ -63,7 +66,7 @@ def new_adapter(running: RunningVllm | None, tmp_path: Path) -> NewAdapter:
         folder = tmp_path / f"adapter-{number}"
         if running is not None:
             make_adapter(folder, running.base_model, seed=number)
-        return f"{tmp_path.name}-{number}", str(folder)
+        return f"{OURS}{tmp_path.name}-{number}", str(folder)
 
     return make
 
@@ -168,6 +171,12 @@ async def test_a_failing_load_names_replica_adapter_and_cause(
     else:
         make_adapter(folder, running.base_model, seed=1, rank=32)
     with pytest.raises(EngineError) as raised:
-        await engine.load("too-wide", str(folder))
+        await engine.load(f"{OURS}too-wide", str(folder))
     assert all(part in raised.value.message for part in (engine.url, "too-wide", cause))
     assert await listed() == {}
+
+
+async def list_ours(engine: Engine) -> dict[str, str]:
+    """What this suite loaded: name -> path."""
+    adapters = await engine.list_adapters()
+    return {name: path for name, path in adapters.items() if name.startswith(OURS)}

@@ -15,7 +15,7 @@ from serving.errors import PayloadTooLargeError, UnavailableError
 from serving.journal.frames import Tail, read_batch
 from serving.journal.reader import decode
 from serving.journal.records import End, Record
-from serving.journal.segments import list_segments
+from serving.journal.segments import list_segments, remove_drafts
 from serving.journal.writer import JournalWriter
 from serving.settings import JournalSettings
 from tests.journal import make_begin, make_end, make_feedback
@@ -71,14 +71,16 @@ def test_one_segment_is_locked_while_the_writer_lives(tmp_path: Path) -> None:
     assert segments[-1].is_closed()
 
 
-def test_a_file_without_magic_may_be_being_born(tmp_path: Path) -> None:
-    """Between creation and lock a segment is nobody's to remove; a minute later it is."""
-    path = tmp_path / "w-1.000001.journal"
-    path.touch()
-    (segment,) = list_segments(tmp_path)
-    assert not segment.is_closed()
-    os.utime(path, (0, 0))
-    assert segment.is_closed()
+def test_a_segment_is_locked_before_it_is_named(tmp_path: Path) -> None:
+    """What a worker leaves that died while it made one is no segment, and goes a minute later."""
+    draft = tmp_path / ".w-1.000001.journal"
+    draft.touch()
+    assert list_segments(tmp_path) == []
+    remove_drafts(tmp_path)
+    assert draft.exists()
+    os.utime(draft, (0, 0))
+    remove_drafts(tmp_path)
+    assert not draft.exists()
 
 
 def test_a_full_journal_refuses_beginnings_only(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""The catalogue in memory: what is adopted when, and what an outage changes."""
+
+from pathlib import Path
+
+import psycopg
+
+from gateway.follow import newly_needed
+from serving.routing.catalog import Alias, Catalog, Release
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.store.tables import utc_now
+from serving.store.workers import list_live_workers
+from serving.types import Task
+from tests.gateway import (
+    Gateway,
+    is_well,
+    make_alias,
+    make_key,
+    make_settings,
+    promote_adapter,
+    running_gateway,
+    until,
+)
+from tests.upstream_server import FakeEngine
+
+ADAPTER = "support-v1-aaaaaaaa"
+
+
+def catalog(*adapters: str | None) -> Catalog:
+    """Return a catalogue whose aliases' champions are these adapters."""
+    aliases = [
+        Alias(
+            id=number,
+            tenant="t",
+            name=f"a{number}",
+            task=Task.CHAT,
+            champion=Release(id=number, number=1, pool="p", adapter=adapter),
+        )
+        for number, adapter in enumerate(adapters)
+    ]
+    return Catalog(aliases={(alias.tenant, alias.name): alias for alias in aliases})
+
+
+def test_only_new_champions_have_to_be_proved() -> None:
+    """The base needs no proof, and what serves already is proved or it is too late."""
+    assert newly_needed(catalog("x", None), catalog("x", "y")) == {"p": {"y"}}
+    assert newly_needed(catalog("x", "y"), catalog("x", None)) == {}
+
+
+async def test_aliases_wait_for_proof_and_keys_do_not(
+    gateway: Gateway, engine: FakeEngine, settings: Settings, database: Database
+) -> None:
+    """Until the new champion is proved here, the old one serves; a new key works at once."""
+    follower = gateway.runtime.follower
+    follower.prove_seconds = 60
+    alias_id = await make_alias(database, settings, "support")
+    await until(lambda: bool(follower.catalog.aliases))
+    revision = follower.catalog.revision
+    await promote_adapter(database, settings, alias_id, ADAPTER)  # loaded nowhere
+    key = await make_key(database)
+    await until(lambda: follower.catalog.principal_of(key) is not None)
+    assert follower.catalog.revision == revision
+    assert (await gateway.chat(model="support")).headers["x-strop-adapter"] == "base"
+    engine.adapters[ADAPTER] = f"{settings.adapter_dir}/{ADAPTER}"
+    await until(lambda: follower.catalog.revision > revision)
+    assert (await gateway.chat(model="support")).headers["x-strop-adapter"] == ADAPTER
+
+
+async def test_what_cannot_be_proved_is_adopted_in_the_end(
+    gateway: Gateway, settings: Settings, database: Database
+) -> None:
+    """When time is up the new champion counts, and is 503 rather than another model."""
+    follower = gateway.runtime.follower
+    follower.prove_seconds = 0.3
+    alias_id = await make_alias(database, settings, "support")
+    await promote_adapter(database, settings, alias_id, ADAPTER)
+    await until(lambda: [a.champion.adapter for a in follower.catalog.all_aliases] == [ADAPTER])
+    assert (await gateway.chat(model="support")).status == 503
+
+
+async def test_a_lost_connection_is_made_again(gateway: Gateway, database: Database) -> None:
+    """Traffic goes on with the last catalogue; afterwards news arrive again."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    assert (await gateway.chat()).status == 200
+    await database.engine.dispose()
+    key = await make_key(database)
+    await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
+
+
+async def test_without_a_database_a_fresh_worker_is_503(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """Keys that were never read are no reason to call a client unknown."""
+    settings = make_settings(tmp_path, engine)
+    async with running_gateway(settings, database) as gateway:
+        await is_well(gateway)
+        gateway.runtime.follower.is_loaded = False
+        answer = await gateway.chat()
+        assert (answer.status, answer.error["code"]) == (503, "catalog_not_loaded")
+
+
+async def test_a_worker_says_what_it_holds_and_leaves_no_row(
+    settings: Settings, database: Database
+) -> None:
+    """The heartbeat tells revision and proofs; a clean stop takes the row away."""
+    async with running_gateway(settings, database) as gateway:
+        await is_well(gateway)
+
+        async def num_rows() -> int:
+            async with database.session() as session:
+                return len(await list_live_workers(session, utc_now()))
+
+        rows = 0
+        while not rows:
+            rows = await num_rows()
+    assert await num_rows() == 0
