@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -106,8 +107,6 @@ class LocalExecutor:
         self._command = command
         self._heartbeat_seconds = heartbeat_seconds
         self._grace_seconds = grace_seconds
-        # Children have to be waited for by whoever started them, or they stay as zombies.
-        self._children: list[subprocess.Popen[bytes]] = []
 
     async def submit(self, spec_path: Path) -> str:
         """Start the trainer, unless it runs."""
@@ -128,19 +127,20 @@ class LocalExecutor:
             if _is_locked(lock.fileno()):
                 return str(spec_path)
             (folder / _EXIT).unlink(missing_ok=True)
-            self._children = [child for child in self._children if child.poll() is None]
-            self._children.append(
-                subprocess.Popen(
-                    ["/bin/sh", "-c", _KEEPER, "keeper", *self._arguments(spec_path)],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    # The children inherit the lock and hold it until the last of them is gone.
-                    pass_fds=(lock.fileno(),),
-                )
+            child = subprocess.Popen(  # noqa: S603 - the operator's own command
+                ["/bin/sh", "-c", _KEEPER, "keeper", *self._arguments(spec_path)],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                # The children inherit the lock and hold it until the last of them is gone.
+                pass_fds=(lock.fileno(),),
             )
+            # The keeper writes the same number, in case we die here; we, in case it is slow.
+            (folder / _PID).write_text(f"{child.pid}\n")
+        # A child has to be waited for by whoever started it, or it stays as a zombie.
+        threading.Thread(target=child.wait, daemon=True).start()
         return str(spec_path)
 
     def _arguments(self, spec_path: Path) -> list[str]:

@@ -114,10 +114,11 @@ class Watch(TrainerCallback):
         )
 
     def _seconds_left(self, state: TrainerState) -> float | None:
-        done = state.global_step - self._first_step
+        done: int = state.global_step - self._first_step
         if done == 0:
             return None
-        return (time.monotonic() - self._begun) / done * (state.max_steps - state.global_step)
+        num_left: int = state.max_steps - state.global_step
+        return (time.monotonic() - self._begun) / done * num_left
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -1,0 +1,60 @@
+"""The local executor on trainers that misbehave."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from retrain.executor import LocalExecutor, TrainingState
+from tests.contracts.test_executor import make_executor, order, until
+from tests.training import ROOT, make_training
+
+
+@pytest.fixture
+def spec_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The spec of a training."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return make_training(tmp_path / "run", tmp_path / "no-base", num_rows=1)
+
+
+async def test_a_trainer_killed_alone_is_lost(spec_path: Path) -> None:
+    """The kernel's out-of-memory killer takes the trainer; its keeper writes down by which signal."""
+    executor = make_executor()
+    handle = await executor.submit(spec_path)
+    order(handle, "kill")
+    status = await until(executor, handle, lambda found: found.state is TrainingState.LOST)
+    assert "signal 9" in status.message
+
+
+async def test_a_silent_trainer_is_killed(spec_path: Path) -> None:
+    """No progress for longer than the heartbeat: it hangs, and is killed with all its children."""
+    handle = await make_executor().submit(spec_path)
+    order(handle, "step 1")
+    executor = make_executor(heartbeat_seconds=600)
+    await until(executor, handle, lambda found: found.progress is not None)
+    long_ago = time.time() - 601
+    for name in ("progress.jsonl", "trainer.pid"):
+        os.utime(spec_path.with_name(name), (long_ago, long_ago))
+    status = await executor.poll(handle)
+    assert status.state is TrainingState.LOST
+    assert "silent for 600 seconds" in status.message
+    await until(executor, handle, lambda found: "died" in found.message)
+
+
+async def test_a_trainer_deaf_to_sigterm_is_killed(spec_path: Path) -> None:
+    """After the grace it is killed, and counts as cancelled all the same."""
+    executor = make_executor(grace_seconds=0.5)
+    handle = await executor.submit(spec_path)
+    order(handle, "ignore-term")
+    await until(executor, handle, lambda found: found.progress is not None)
+    await executor.cancel(handle)
+    assert (await executor.poll(handle)).state is TrainingState.CANCELLED
+
+
+async def test_a_trainer_that_cannot_start_has_failed_with_its_log(spec_path: Path) -> None:
+    """What the shell or the interpreter printed is all there is to say."""
+    executor = LocalExecutor("python -c 'raise SystemExit(\"no such thing\")' {spec}")
+    handle = await executor.submit(spec_path)
+    status = await until(executor, handle, lambda found: found.state is TrainingState.FAILED)
+    assert "no such thing" in status.message
