@@ -53,14 +53,27 @@ def make_training(
         base_name="tiny",
         recipe=_replace(default_recipe(100_000), small),
         limits=limits or Limits(threads=1),
-        train_file=str(_write_rows(folder / "train.jsonl", num_rows)),
-        valid_file=str(_write_rows(folder / "valid.jsonl", 16)),
+        train_file=str(make_rows(folder / "train.jsonl", num_rows)),
+        valid_file=str(make_rows(folder / "valid.jsonl", 16)),
         adapter_dir=str(folder / "adapter"),
         checkpoint_dir=str(folder / "checkpoints"),
         progress_file=str(folder / "progress.jsonl"),
     )
     write_spec(folder / "spec.json", spec)
     return folder / "spec.json"
+
+
+def make_rows(path: Path, num_rows: int) -> Path:
+    """Write rows of a task that is easy: name the colour by its first letter."""
+    random = Random(path.name)  # noqa: S311 - rows, no secret
+    with path.open("w") as file:
+        for _ in range(num_rows):
+            word = random.choice(["red", "green", "blue"])
+            question = f"{word} {'x' * random.randint(1, 24)}"
+            turns = [{"role": "system", "content": "Sort."}, {"role": "user", "content": question}]
+            answer = {"role": "assistant", "content": word[0].upper()}
+            file.write(json.dumps({"prompt": turns, "completion": [answer]}) + "\n")
+    return path
 
 
 def start_trainer(spec_path: Path, *before: str) -> subprocess.Popen[str]:
@@ -84,18 +97,6 @@ def run_trainer(spec_path: Path, *before: str) -> tuple[int, str]:
 
 def _replace(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
     return msgspec.structs.replace(recipe, **fields)
-
-
-def _write_rows(path: Path, num_rows: int) -> Path:
-    random = Random(path.name)  # noqa: S311 - rows, no secret
-    with path.open("w") as file:
-        for _ in range(num_rows):
-            word = random.choice(["red", "green", "blue"])
-            question = f"{word} {'x' * random.randint(1, 24)}"
-            turns = [{"role": "system", "content": "Sort."}, {"role": "user", "content": question}]
-            answer = {"role": "assistant", "content": word[0].upper()}
-            file.write(json.dumps({"prompt": turns, "completion": [answer]}) + "\n")
-    return path
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What the training tells while it runs: progress lines, complete checkpoints, and when it breaks."""
 
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,10 @@ class Watch(TrainerCallback):
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint; one that a crash cut short is none."""
-    whole = [marker.parent for marker in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    """Return the newest whole checkpoint, and remove what a crash cut short."""
+    found = list(folder.glob("checkpoint-*"))
+    whole = [path for path in found if (path / COMPLETE).exists()]
+    for path in found:
+        if path not in whole:
+            shutil.rmtree(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

@@ -102,10 +102,13 @@ def order(handle: str, text: str) -> None:
 
 
 async def until(
-    executor: Executor, handle: str, is_there: Callable[[TrainingStatus], bool]
+    executor: Executor,
+    handle: str,
+    is_there: Callable[[TrainingStatus], bool],
+    seconds: float = DEADLINE_SECONDS,
 ) -> TrainingStatus:
     """Poll until the status is as wanted."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with asyncio.timeout(seconds):
         while True:
             status = await executor.poll(handle)
             if is_there(status):

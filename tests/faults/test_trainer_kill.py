@@ -1,0 +1,193 @@
+"""Real trainings that are killed, cancelled, starved or led astray: a clear end, and never half an adapter."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from retrain.executor import LocalExecutor, TrainingState
+from retrain.spec import Exit, Limits, last_progress
+from tests.contracts.test_executor import until
+from tests.training import ROOT, make_base, make_training, run_trainer, start_trainer
+
+# Importing torch alone takes a minute when the machine is busy.
+pytestmark = pytest.mark.timeout(600)
+
+DEADLINE_SECONDS = 300
+LOAD_WITH_PEFT = """
+import sys
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+model = PeftModel.from_pretrained(base, sys.argv[2])
+print(sum(float(value.abs().sum()) for name, value in model.named_parameters() if "lora_B" in name))
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base."""
+    return make_base(tmp_path_factory.mktemp("training") / "base")
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path) -> Path:
+    """The folder of a training that nothing disturbed."""
+    spec_path = make_training(base.parent / "undisturbed", base)
+    code, printed = run_trainer(spec_path)
+    assert code == Exit.DONE, printed
+    return spec_path.parent
+
+
+def test_the_adapter_is_a_peft_folder(trained: Path, base: Path) -> None:
+    """Configuration and weights, no path of this machine, no checkpoint left; PEFT loads it."""
+    adapter = trained / "adapter"
+    assert sorted(path.name for path in adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["r"], config["lora_alpha"]) == (
+        "tiny",
+        16,
+        32,
+    )
+    assert str(base.parent) not in (adapter / "adapter_config.json").read_text()
+    assert not (trained / "checkpoints").exists()
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD_WITH_PEFT, str(base), str(adapter)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(loaded.stdout) > 0
+
+
+def test_progress_tells_steps_losses_tokens_and_the_trainable_share(trained: Path) -> None:
+    """The last line has all of it, and both losses have come down."""
+    lines = (trained / "progress.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert last["step"] == last["total_steps"] == 18
+    assert last["loss"] < 5
+    assert last["valid_loss"] < 5
+    assert last["num_tokens"] > 1000
+    assert 0 < last["num_trainable"] < last["num_parameters"]
+    assert "96 rows" in json.loads(lines[0])["message"]
+
+
+def test_a_killed_trainer_goes_on_to_the_same_adapter(trained: Path, base: Path) -> None:
+    """kill -9 in the middle, half a checkpoint lying about: run again, the weights are the same."""
+    spec_path = make_training(base.parent / "killed", base)
+    checkpoints = spec_path.parent / "checkpoints"
+    with start_trainer(spec_path) as trainer:
+        wait_for(lambda: any(checkpoints.glob("*/checkpoint-*/complete")), trainer)
+        trainer.kill()
+        trainer.communicate()
+    assert not (spec_path.parent / "adapter").exists()
+    (folder,) = checkpoints.iterdir()
+    (folder / "checkpoint-17").mkdir(exist_ok=True)
+    (folder / "checkpoint-17" / "adapter_model.safetensors").write_bytes(b"half")
+    num_lines = len(progress_lines(spec_path))
+    code, printed = run_trainer(spec_path)
+    assert code == Exit.DONE, printed
+    begins = (line for line in progress_lines(spec_path)[num_lines:] if "total_steps" in line)
+    assert json.loads(next(begins)).get("step", 0) > 0
+    assert_same_weights(spec_path.parent / "adapter", trained / "adapter")
+
+
+async def test_a_cancelled_training_leaves_no_adapter(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the executor that the worker uses: over within the grace, its words are clear."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    spec_path = make_training(base.parent / "cancelled", base, num_epochs=200, patience=1000)
+    executor = LocalExecutor()
+    handle = await executor.submit(spec_path)
+    await until(
+        executor,
+        handle,
+        lambda found: found.progress is not None and found.progress.step > 0,
+        seconds=DEADLINE_SECONDS,
+    )
+    await executor.cancel(handle)
+    assert (await executor.poll(handle)).state is TrainingState.CANCELLED
+    assert (spec_path.parent / "trainer.exit").read_text().strip() == str(Exit.CANCELLED.value)
+    assert adapters_of(spec_path) == []
+
+
+def test_a_loss_that_is_no_number_fails(base: Path) -> None:
+    """An absurd learning rate: the last line says which step, which loss, and what to lower."""
+    spec_path = make_training(base.parent / "diverged", base, learning_rate=1e30)
+    code, printed = run_trainer(spec_path)
+    assert code == Exit.FAILED, printed
+    assert "The loss became" in error_of(spec_path)
+    assert "recipe.learning_rate" in error_of(spec_path)
+    assert adapters_of(spec_path) == []
+
+
+@pytest.mark.parametrize("memory_bytes", [2**20, 2**30 + 2**28])
+def test_too_little_memory_says_so(base: Path, memory_bytes: int) -> None:
+    """Less than the libraries take, or than the batches do: exit code 4, and what to change."""
+    spec_path = make_training(
+        base.parent / f"starved-{memory_bytes}",
+        base,
+        num_rows=512,
+        limits=Limits(memory_bytes=memory_bytes, threads=1),
+        batch_size=512,
+        micro_batch_size=512,
+        rank=512,
+    )
+    code, printed = run_trainer(spec_path)
+    assert code == Exit.OUT_OF_MEMORY, printed
+    assert "limits.memory_bytes" in error_of(spec_path)
+    assert adapters_of(spec_path) == []
+
+
+def test_a_full_disk_fails_and_says_where(base: Path) -> None:
+    """No file may grow over 64 KiB: the checkpoint cannot be written, and nothing half is left."""
+    spec_path = make_training(base.parent / "full", base)
+    code, printed = run_trainer(spec_path, "/bin/sh", "-c", 'ulimit -f 128 && exec "$@"', "sh")
+    assert code == Exit.FAILED, printed
+    assert "is full" in error_of(spec_path)
+    assert adapters_of(spec_path) == []
+
+
+def wait_for(is_there: Callable[[], bool], trainer: subprocess.Popen[str]) -> None:
+    """Wait while the trainer lives."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not is_there():
+        assert trainer.poll() is None, trainer.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def progress_lines(spec_path: Path) -> list[str]:
+    """Return the lines that the trainer reported."""
+    return spec_path.with_name("progress.jsonl").read_text().splitlines()
+
+
+def error_of(spec_path: Path) -> str:
+    """Return why the trainer failed, by its own last line."""
+    progress = last_progress(spec_path.with_name("progress.jsonl"))
+    assert progress is not None
+    assert progress.error is not None
+    return progress.error
+
+
+def adapters_of(spec_path: Path) -> list[Path]:
+    """Return every adapter folder beside the spec, whole or half."""
+    return list(spec_path.parent.glob("*adapter*"))
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Compare two adapters, up to rounding."""
+    first, second = (load_file(folder / "adapter_model.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        np.testing.assert_allclose(values, second[name], rtol=1e-4, atol=1e-6)
