@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.examples import Example, Message, example_of
 from retrain.sources import Gathered, Judgement
+from serving.store.inferences import answer_of, messages_of
 from serving.store.learning import EvaluationSet, ExampleRow, Import, Review, Source, Verdict
 from serving.store.tables import Alias, Feedback, Inference
 
@@ -54,17 +55,10 @@ async def items_of(session: AsyncSession, evaluation_set: EvaluationSet) -> list
 
 def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message, ...]:
     """Return the turns of a chat without the alias's own system prompt; empty if it was no chat."""
-    turns = [_turn(turn) for turn in (inference.request or {}).get("messages", [])]
+    turns = [_turn(turn) for turn in messages_of(inference)]
     if turns and turns[0] == Message("system", system_prompt):
         turns = turns[1:]
     return tuple(turns)
-
-
-def answer_of(inference: Inference) -> str | None:
-    """Return the text of the first choice; None where there is none."""
-    choices = (inference.response or {}).get("choices") or [{}]
-    content = (choices[0].get("message") or {}).get("content")
-    return content if isinstance(content, str) else None
 
 
 async def _imported(session: AsyncSession, alias: Alias) -> list[Gathered]:
@@ -93,45 +87,35 @@ async def _reviewed(
     session: AsyncSession, alias: Alias, system_prompt: str | None
 ) -> list[Gathered]:
     found = [
-        _gathered(review, inference, demonstration, system_prompt)
-        for review, inference, demonstration in await _judged(session, alias)
+        _gathered(review, inference, rater, system_prompt)
+        for review, inference, rater in await _judged(session, alias)
         if inference.is_trainable
     ]
     return [row for row in found if row is not None]
 
 
 async def _judged(session: AsyncSession, alias: Alias) -> list[Any]:
-    newest = (
-        select(Feedback.id, Feedback.demonstration, Feedback.rater)
-        .distinct(col(Feedback.id))
-        .order_by(col(Feedback.id), col(Feedback.given_at).desc())
-        .subquery()
-    )
+    """Return (review, inference, rater whose demonstration was accepted) of every judged answer."""
+    raters = select(Feedback.id, Feedback.rater).distinct().subquery()
     rows = await session.exec(
-        select(Review, Inference, newest.c.demonstration, newest.c.rater)
+        select(Review, Inference, raters.c.rater)
         .join(
             Inference,
             (col(Inference.id) == Review.inference_id)
             & (col(Inference.begun_at) == Review.begun_at),
         )
-        .join(newest, newest.c.id == Review.feedback_id, isouter=True)
+        .join(raters, raters.c.id == Review.feedback_id, isouter=True)
         .where(Review.alias_id == alias.id, col(Review.verdict).is_not(None))
         .order_by(col(Review.reviewed_at))
     )
-    return [
-        (review, inference, (demonstration, rater) if demonstration else None)
-        for review, inference, demonstration, rater in rows
-    ]
+    return list(rows)
 
 
 def _gathered(
-    review: Review,
-    inference: Inference,
-    demonstration: tuple[str, str] | None,
-    system_prompt: str | None,
+    review: Review, inference: Inference, rater: str | None, system_prompt: str | None
 ) -> Gathered | None:
     prompt = prompt_of(inference, system_prompt)
-    answer, source, rater = _best_answer(review, inference, demonstration)
+    answer, source = _best_answer(review, inference)
     if not prompt or not answer:
         return None
     at = review.reviewed_at
@@ -146,15 +130,12 @@ def _gathered(
     )
 
 
-def _best_answer(
-    review: Review, inference: Inference, demonstration: tuple[str, str] | None
-) -> tuple[str | None, Source, str | None]:
+def _best_answer(review: Review, inference: Inference) -> tuple[str | None, Source]:
     if review.corrected is not None:
-        return review.corrected, Source.CORRECTION, None
-    if demonstration is not None:
-        return demonstration[0], Source.DEMONSTRATION, demonstration[1]
+        is_users = review.feedback_id is not None
+        return review.corrected, Source.DEMONSTRATION if is_users else Source.CORRECTION
     is_correct = review.verdict is Verdict.CORRECT
-    return (answer_of(inference) if is_correct else None), Source.REVIEWED, None
+    return (answer_of(inference) if is_correct else None), Source.REVIEWED
 
 
 def _turn(turn: dict[str, Any]) -> Message:

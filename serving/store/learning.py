@@ -141,7 +141,9 @@ class Review(SQLModel, table=True):
 
     __tablename__ = "strop_review"
     __table_args__ = (
-        Index("ix_strop_review_waiting", "alias_id", postgresql_where="verdict IS NULL"),
+        Index(
+            "ix_strop_review_waiting", "alias_id", "begun_at", postgresql_where="verdict IS NULL"
+        ),
     )
 
     inference_id: str = Field(primary_key=True, max_length=48)
@@ -157,8 +159,9 @@ class Review(SQLModel, table=True):
     reviewer: str | None = Field(default=None, max_length=128)
     verdict: Verdict | None = Field(default=None, sa_type=word(Verdict))
     corrected: str | None = Field(default=None, sa_type=_TEXT)
+    """What the answer should have been, as the reviewer wrote or accepted it."""
     feedback_id: str | None = Field(default=None, max_length=32)
-    """The demonstration that the reviewer accepted as the corrected answer."""
+    """Whose demonstration the reviewer accepted; `corrected` holds its text as of then."""
     reviewed_at: datetime | None = Field(default=None, sa_type=_TIME)
 
 
@@ -221,8 +224,10 @@ class Run(SQLModel, table=True):
     handle: str | None = Field(default=None, sa_type=_TEXT)
     """The executor's name for the training process."""
     progress: dict[str, Any] = Field(default_factory=dict, sa_type=_JSON)
-    release_id: int | None = Field(default=None, foreign_key="strop_release.id")
+    release_id: int | None = Field(default=None, foreign_key="strop_release.id", index=True)
     verdict: dict[str, Any] | None = Field(default=None, sa_type=_JSON)
+    champion_id: int | None = Field(default=None, foreign_key="strop_release.id")
+    """The champion that the verdict holds the release against."""
     error: str | None = Field(default=None, sa_type=_TEXT)
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
     started_at: datetime | None = Field(default=None, sa_type=_TIME)

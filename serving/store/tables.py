@@ -181,6 +181,11 @@ class Inference(SQLModel, table=True):
         Index(
             "ix_strop_inference_worker_running", "worker_id", postgresql_where="status = 'running'"
         ),
+        Index(
+            "ix_strop_inference_unsampled",
+            "begun_at",
+            postgresql_where="review_share IS NULL AND status = 'ok' AND alias_id IS NOT NULL",
+        ),
         {"postgresql_partition_by": "RANGE (begun_at)"},
     )
 
@@ -216,6 +221,8 @@ class Inference(SQLModel, table=True):
     """Whether `response` is less than the client got, because it was too long to record."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    review_share: float | None = None
+    """The probability with which it was dealt to reviewers or not; None: not yet considered."""
     first_token_ms: float | None = None
     inter_token_mean_ms: float | None = None
     inter_token_max_ms: float | None = None

@@ -20,6 +20,14 @@ def upgrade() -> None:
         "strop_alias",
         sa.Column("is_paused", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
+    op.add_column("strop_inference", sa.Column("review_share", sa.Float(), nullable=True))
+    op.create_index(
+        "ix_strop_inference_unsampled",
+        "strop_inference",
+        ["begun_at"],
+        unique=False,
+        postgresql_where="review_share IS NULL AND status = 'ok' AND alias_id IS NOT NULL",
+    )
     op.create_table(
         "strop_evaluation_set",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -30,10 +38,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("alias_id", "number", name="uq_strop_evaluation_number"),
     )
@@ -52,10 +57,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.String(length=128), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("replaced_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_strop_import_alias_id"), "strop_import", ["alias_id"], unique=False)
@@ -78,16 +80,13 @@ def upgrade() -> None:
         sa.Column("corrected", sa.Text(), nullable=True),
         sa.Column("feedback_id", sa.String(length=32), nullable=True),
         sa.Column("reviewed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
         sa.PrimaryKeyConstraint("inference_id"),
     )
     op.create_index(
         "ix_strop_review_waiting",
         "strop_review",
-        ["alias_id"],
+        ["alias_id", "begun_at"],
         unique=False,
         postgresql_where="verdict IS NULL",
     )
@@ -101,14 +100,8 @@ def upgrade() -> None:
         sa.Column("manifest", sa.JSON(), nullable=False),
         sa.Column("evaluation_set_id", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["evaluation_set_id"],
-            ["strop_evaluation_set.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
+        sa.ForeignKeyConstraint(["evaluation_set_id"], ["strop_evaluation_set.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_strop_dataset_alias_id"), "strop_dataset", ["alias_id"], unique=False)
@@ -122,18 +115,9 @@ def upgrade() -> None:
         sa.Column("content", sa.JSON(), nullable=False),
         sa.Column("content_hash", sa.String(length=32), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["evaluation_set_id"],
-            ["strop_evaluation_set.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["import_id"],
-            ["strop_import.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
+        sa.ForeignKeyConstraint(["evaluation_set_id"], ["strop_evaluation_set.id"]),
+        sa.ForeignKeyConstraint(["import_id"], ["strop_import.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_strop_example_alias_id"), "strop_example", ["alias_id"], unique=False)
@@ -172,10 +156,7 @@ def upgrade() -> None:
         sa.Column("content_hash", sa.String(length=32), nullable=False),
         sa.Column("rater", sa.Text(), nullable=True),
         sa.Column("reviewer", sa.String(length=128), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"],
-            ["strop_dataset.id"],
-        ),
+        sa.ForeignKeyConstraint(["dataset_id"], ["strop_dataset.id"]),
         sa.PrimaryKeyConstraint("dataset_id", "position"),
     )
     op.create_table(
@@ -212,22 +193,15 @@ def upgrade() -> None:
         sa.Column("progress", sa.JSON(), nullable=False),
         sa.Column("release_id", sa.Integer(), nullable=True),
         sa.Column("verdict", sa.JSON(), nullable=True),
+        sa.Column("champion_id", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"],
-            ["strop_dataset.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["release_id"],
-            ["strop_release.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
+        sa.ForeignKeyConstraint(["dataset_id"], ["strop_dataset.id"]),
+        sa.ForeignKeyConstraint(["release_id"], ["strop_release.id"]),
+        sa.ForeignKeyConstraint(["champion_id"], ["strop_release.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("alias_id", "period", name="uq_strop_run_period"),
     )
@@ -238,6 +212,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where="state IN ('queued', 'training', 'evaluating')",
     )
+    op.create_index(op.f("ix_strop_run_release_id"), "strop_run", ["release_id"], unique=False)
     op.create_table(
         "strop_decision",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -256,14 +231,8 @@ def upgrade() -> None:
         sa.Column("evidence", sa.JSON(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["alias_id"],
-            ["strop_alias.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["run_id"],
-            ["strop_run.id"],
-        ),
+        sa.ForeignKeyConstraint(["alias_id"], ["strop_alias.id"]),
+        sa.ForeignKeyConstraint(["run_id"], ["strop_run.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
@@ -278,18 +247,9 @@ def upgrade() -> None:
         sa.Column("summary", sa.JSON(), nullable=False),
         sa.Column("scores", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["evaluation_set_id"],
-            ["strop_evaluation_set.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["release_id"],
-            ["strop_release.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["run_id"],
-            ["strop_run.id"],
-        ),
+        sa.ForeignKeyConstraint(["evaluation_set_id"], ["strop_evaluation_set.id"]),
+        sa.ForeignKeyConstraint(["release_id"], ["strop_release.id"]),
+        sa.ForeignKeyConstraint(["run_id"], ["strop_run.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
