@@ -5,14 +5,12 @@ next_review      the oldest that waits, claimed for whoever asks
 submit_review    the verdict
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, or_, select, tuple_, update
+from sqlalchemy.orm import load_only
+from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from monitoring.sampling import is_sampled
@@ -24,6 +22,14 @@ from serving.store.tables import Alias, Feedback, Inference, utc_now
 from serving.types import InferenceStatus
 
 _BATCH = 1000
+_CONSIDERED: tuple[Any, ...] = (
+    Inference.id,
+    Inference.begun_at,
+    Inference.alias_id,
+    Inference.tenant,
+    Inference.endpoint,
+    Inference.is_truncated,
+)
 MAX_CORRECTED_CHARACTERS = 65_536
 
 
@@ -55,11 +61,13 @@ async def sample_reviews(database: Database, share: float) -> int:
     while True:
         async with database.session() as session:
             considered = await _consider(session, share)
-            chosen = [
-                row for row in considered if _is_reviewable(row) and is_sampled(row.id, share)
+            dealt = [
+                _review_of(inference, share)
+                for inference, owner in considered
+                if _is_dealt(inference, owner, share)
             ]
-            await _deal(session, chosen, share)
-        num_sampled += len(chosen)
+            session.add_all(dealt)
+        num_sampled += len(dealt)
         if len(considered) < _BATCH:
             return num_sampled
 
@@ -198,11 +206,9 @@ async def _demonstrations(session: AsyncSession, inference_id: str) -> list[Demo
         .order_by(col(Feedback.id), col(Feedback.given_at).desc())
         .subquery()
     )
-    query = select(newest).where(newest.c.demonstration.is_not(None)).order_by(newest.c.given_at)
-    return [
-        Demonstration(feedback_id=row.id, text=row.demonstration)
-        for row in await session.exec(query)
-    ]
+    query = select(newest.c.id, newest.c.demonstration).order_by(newest.c.given_at)
+    found = await session.exec(query.where(newest.c.demonstration.is_not(None)))
+    return [Demonstration(feedback_id=id_, text=text) for id_, text in found]
 
 
 async def _text_of(session: AsyncSession, inference_id: str, feedback_id: str) -> str:
