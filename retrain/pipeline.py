@@ -28,7 +28,7 @@ from serving.store.evaluations import get_set, newest_set
 from serving.store.learning import Dataset, Run, RunState, Trigger
 from serving.store.releases import get_release, list_releases
 from serving.store.runs import end_run, get_run
-from serving.store.tables import Alias, utc_now
+from serving.store.tables import Alias, Release, utc_now
 
 log = logging.getLogger("strop.retrain")
 
@@ -105,17 +105,22 @@ async def _import_result(shop: Shop, run: Run) -> None:
 
 
 async def _decide(shop: Shop, run: Run) -> None:
-    verdict = await _evaluate(shop, run)
+    verdict, champion = await _evaluate(shop, run)
     async with shop.database.session() as session:
         stored = await get_run(session, _id(run))
         stored.verdict = asdict(verdict)
+        stored.champion_id = champion.id
         end_run(stored, RunState.PASSED if verdict.is_passed else RunState.REJECTED)
     if verdict.is_passed and run.trigger is not Trigger.MANUAL:
         await _promote(shop, run, verdict)
 
 
-async def _evaluate(shop: Shop, run: Run) -> Verdict:
-    """Score base, champion and candidate on one revision; hold the last two against each other."""
+async def _evaluate(shop: Shop, run: Run) -> tuple[Verdict, Release]:
+    """Score base, champion and candidate on one revision; hold the last two against each other.
+
+    Returns:
+        The verdict, and the champion that it holds the candidate against.
+    """
     async with shop.database.session() as session:
         alias = await session.get_one(Alias, run.alias_id)
         evaluation_set = await newest_set(session, run.alias_id)
@@ -131,7 +136,7 @@ async def _evaluate(shop: Shop, run: Run) -> Verdict:
     await evaluate_release(shop, alias, evaluation_set, base, run_id=run.id)
     old = await evaluate_release(shop, alias, evaluation_set, champion, run_id=run.id)
     new = await evaluate_release(shop, alias, evaluation_set, candidate, run_id=run.id)
-    return judge(old.scores, new.scores)
+    return judge(old.scores, new.scores), champion
 
 
 async def _promote(shop: Shop, run: Run, verdict: Verdict) -> None:

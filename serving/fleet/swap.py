@@ -2,8 +2,8 @@
 
 A promotion:
 1. Hold the alias: one walk at a time.
-2. Nominate (transaction 1): the release becomes the alias's challenger with no share of traffic,
-   so that the reconciler wants its adapter too.
+2. Nominate (transaction 1): the gate has passed the release, or it is forced; it becomes the
+   alias's challenger with no share of traffic, so that the reconciler wants its adapter too.
 3. Load the adapter on every healthy replica, and prove it there.
 4. Flip (transaction 2): by compare-and-set on the champion that was read.
 If a replica fails in 3, the nomination is withdrawn and the alias serves what it served. A process
@@ -23,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from serving.errors import ConflictError, InvalidRequestError, StropError
 from serving.fleet.engine import Engine
 from serving.fleet.holding import hold_everywhere, hold_somewhere, unload_if_unused
+from serving.fleet.permit import require_passed
 from serving.fleet.placement import check_room, with_challenger_promoted
 from serving.settings import PoolSettings, Settings
 from serving.store.aliases import id_of, lock_alias
@@ -75,16 +76,17 @@ async def promote(
     """Make a release the champion: loaded and proved on every healthy replica, then flipped.
 
     Raises:
-        InvalidRequestError: not forced, or forced without a reason.
+        InvalidRequestError: forced without a reason; or not forced, and its gate has not passed it
+            against the present champion.
         NotFoundError: no such alias or release.
         ConflictError: it is the champion already; another walk is under way or came first;
             the pool has no room for one more adapter; the adapter's files have changed.
         EngineError: a replica does not load or prove the adapter; nothing has changed.
         UnavailableError: no replica is healthy; nothing has changed.
     """
-    order = _forced_order(actor, reason, is_forced)
+    order = _order_of(actor, reason, is_forced)
     async with _only_walk(database, alias_id):
-        walk = await _nominate(database, settings, alias_id, number)
+        walk = await _nominate(database, settings, alias_id, number, order)
         try:
             if walk.adapter is not None:
                 replicas = engines[walk.pool.name]
@@ -119,17 +121,12 @@ async def rollback(
         return await _flip(database, walk, _Order(actor=actor, reason=reason, is_rollback=True))
 
 
-def _forced_order(actor: str, reason: str, is_forced: bool) -> _Order:
-    if not is_forced:
-        raise InvalidRequestError(
-            "There is no gate yet that could let a release pass: use --force --reason.",
-            code="force_required",
-        )
-    if not reason.strip():
+def _order_of(actor: str, reason: str, is_forced: bool) -> _Order:
+    if is_forced and not reason.strip():
         raise InvalidRequestError(
             "A forced promotion needs a reason, which is kept: use --reason.", param="reason"
         )
-    return _Order(actor=actor, reason=reason, is_forced=True)
+    return _Order(actor=actor, reason=reason or "The gate passed it.", is_forced=is_forced)
 
 
 @asynccontextmanager
@@ -143,12 +140,16 @@ async def _only_walk(database: Database, alias_id: int) -> AsyncGenerator[None]:
         yield
 
 
-async def _nominate(database: Database, settings: Settings, alias_id: int, number: int) -> _Walk:
+async def _nominate(
+    database: Database, settings: Settings, alias_id: int, number: int, order: _Order
+) -> _Walk:
     """Transaction 1. A release without an adapter has nothing to load, so nothing is written."""
     async with database.session() as session:
         alias = await lock_alias(session, alias_id)
         release = await find_release(session, alias, number)
         _check_candidate(alias, release)
+        if not order.is_forced:
+            await require_passed(session, alias, release)
         walk = await _begin(session, settings, alias, release)
         if walk.adapter is not None:
             await _challenge(session, alias, release)

@@ -333,10 +333,10 @@ async def test_a_champion_that_changed_meanwhile_is_not_overwritten(
 
 
 async def test_a_promotion_is_forced_for_a_reason(walks: Walks, add_release: AddRelease) -> None:
-    """There is no gate yet: without --force and --reason nothing is promoted."""
+    """What no gate has passed is promoted with --force and --reason only."""
     _, release = await add_release()
     for is_forced, reason, words in (
-        (False, "because", "no gate yet"),
+        (False, "because", "no gate has judged it"),
         (True, "", "needs a reason"),
         (True, "  ", "needs a reason"),
     ):
