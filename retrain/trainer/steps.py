@@ -179,6 +179,8 @@ def _arguments(recipe: Recipe, num_examples: int, checkpoints: Path) -> SFTConfi
         max_grad_norm=recipe.max_grad_norm,
         gradient_checkpointing=recipe.saves_memory,
         bf16=recipe.saves_memory,
+        # Said outright, or transformers refuses bfloat16 where there is no card.
+        use_cpu=not torch.cuda.is_available(),
         dataset_kwargs={"skip_prepare_dataset": True},
         # The first step of every new length is several times slower: have few lengths.
         pad_to_multiple_of=16,

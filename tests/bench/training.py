@@ -27,6 +27,7 @@ def main() -> None:
         "--base", type=Path, help="folder of a base; a tiny one is made if left out"
     )
     parser.add_argument("--rows", type=Path, help="train.jsonl; made if left out")
+    parser.add_argument("--num-rows", type=int, default=1500, help="how many are made")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
@@ -66,7 +67,7 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[str, float]:
 def write_training(folder: Path, options: argparse.Namespace) -> Path:
     """Write the spec of what both train, by the default recipe for this base."""
     base = options.base or make_base(folder / "base")
-    rows = options.rows or make_rows(folder / "train.jsonl", 1500)
+    rows = options.rows or make_rows(folder / "train.jsonl", options.num_rows)
     spec = TrainingSpec(
         base_model=str(base.absolute()),
         base_name=base.name,

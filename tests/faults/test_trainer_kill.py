@@ -101,6 +101,22 @@ def test_a_killed_trainer_goes_on_to_the_same_adapter(trained: Path, base: Path)
     assert_same_weights(spec_path.parent / "adapter", trained / "adapter")
 
 
+def test_the_recipe_of_a_large_base_trains_too(base: Path) -> None:
+    """bfloat16, recomputed activations, small micro-batches, TRL's own loss: one adapter as well."""
+    spec_path = make_training(
+        base.parent / "large",
+        base,
+        saves_memory=True,
+        micro_batch_size=4,
+        evaluations_per_epoch=1,
+        dropout=0.05,
+    )
+    code, printed = run_trainer(spec_path)
+    assert code == Exit.DONE, printed
+    assert json.loads(progress_lines(spec_path)[-1])["valid_loss"] < 5
+    assert adapters_of(spec_path) == [spec_path.parent / "adapter"]
+
+
 async def test_a_cancelled_training_leaves_no_adapter(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
