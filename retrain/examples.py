@@ -22,7 +22,7 @@ from serving.errors import InvalidRequestError
 MAX_FAULTS_SHOWN = 20
 MAX_LINE_BYTES = 1_000_000
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -64,9 +64,7 @@ class Example:
     @property
     def answer_text(self) -> str:
         """The answer as text; tool calls as their JSON."""
-        if self.answer.content is not None:
-            return self.answer.content
-        return msgspec.json.encode(self.answer.tool_calls).decode()
+        return text_of(self.answer)
 
     @property
     def prompt_text(self) -> str:
@@ -74,10 +72,14 @@ class Example:
         return "\n".join(f"{turn.role}: {turn.content or ''}" for turn in self.prompt)
 
     @property
+    def question_hash(self) -> str:
+        """What makes two questions the same: prompt and tools; 32 hexadecimal digits."""
+        return _hash_of(self.prompt, self.tools)
+
+    @property
     def content_hash(self) -> str:
         """What makes two examples the same: prompt, tools and answer; 32 hexadecimal digits."""
-        content = msgspec.json.encode((self.prompt, self.tools, self.answer))
-        return blake2b(content, digest_size=16).hexdigest()
+        return _hash_of(self.prompt, self.tools, self.answer)
 
 
 def parse_examples(lines: Iterable[bytes], name: str) -> list[Example]:
@@ -96,8 +98,10 @@ def parse_examples(lines: Iterable[bytes], name: str) -> list[Example]:
             continue
         try:
             examples.append(_parse(line))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # OverflowError: a time before year 1
             faults.append(f"line {number}: {error}")
+        except RecursionError:
+            faults.append(f"line {number}: nested too deeply")
     if faults:
         shown = "; ".join(faults[:MAX_FAULTS_SHOWN])
         more = f"; and {len(faults) - MAX_FAULTS_SHOWN} more" if faults[MAX_FAULTS_SHOWN:] else ""
@@ -121,9 +125,16 @@ def content_of(example: Example) -> Any:
     return msgspec.to_builtins(example)
 
 
+def text_of(answer: Message) -> str:
+    """Return an answer as text; tool calls as JSON of what they call, without their chance ids."""
+    if answer.content is not None or not answer.tool_calls:
+        return answer.content or ""
+    return msgspec.json.encode([_call(call) for call in answer.tool_calls], order="sorted").decode()
+
+
 def with_system(prompt: Sequence[Message], system_prompt: str | None) -> list[Message]:
     """Prepend the alias's system prompt unless the client sent one, as the gateway does."""
-    if not system_prompt or (prompt and prompt[0].role == "system"):
+    if not system_prompt or any(turn.role in ("system", "developer") for turn in prompt):
         return list(prompt)
     return [Message("system", system_prompt), *prompt]
 
@@ -131,10 +142,10 @@ def with_system(prompt: Sequence[Message], system_prompt: str | None) -> list[Me
 def _parse(line: bytes) -> Example:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
-    if b"\\u0000" in line:
-        raise ValueError("holds a NUL character, which the database cannot keep")
     row = msgspec.json.decode(line, type=_Row)
     turns = _turns(row)
+    if any("\0" in (turn.content or "") for turn in turns):
+        raise ValueError("holds a NUL character")
     if turns[-1].role != "assistant" or not (turns[-1].content or turns[-1].tool_calls):
         raise ValueError("the last message must be the assistant's answer, and not empty")
     if not any(turn.role == "user" for turn in turns):
@@ -149,6 +160,23 @@ def _parse(line: bytes) -> Example:
         at=_aware(row.at),
         retrieved=tuple(row.retrieved or ()),
     )
+
+
+def _hash_of(*parts: Any) -> str:
+    return blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+
+
+def _call(call: Any) -> Any:
+    """Return name and arguments of a tool call, the arguments read if they are JSON in a string."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return call
+    arguments = function.get("arguments")
+    try:
+        arguments = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:  # a model's, and wrong: compared as the text that it is
+        pass
+    return {"name": function.get("name"), "arguments": arguments}
 
 
 def _turns(row: _Row) -> list[Message]:

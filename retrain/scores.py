@@ -10,6 +10,10 @@ from retrain.statistics import bootstrap_interval
 from serving.types import Task
 
 
+_NO_JSON = object()
+"""What `_parse` makes of a text that is none; `null` is JSON too."""
+
+
 @dataclass(frozen=True, slots=True)
 class ItemScore:
     """One item: `score` in [0, 1] decides, `parts` are reported beside it."""
@@ -74,23 +78,20 @@ def _metrics(
 
 def _score_json(expected: str, answer: str) -> ItemScore:
     want, got = _parse(expected), _parse(answer)
+    valid = {"valid_json": float(got is not _NO_JSON)}
     if not isinstance(want, dict):
-        return ItemScore(float(want == got and got is not None), {"valid_json": _valid(answer)})
+        return ItemScore(float(want == got and got is not _NO_JSON), valid)
     fields = got if isinstance(got, dict) else {}
     matches = {f"field.{name}": float(fields.get(name) == value) for name, value in want.items()}
     whole = float(got == want)
-    return ItemScore(whole, {"exact_match": whole, "valid_json": _valid(answer), **matches})
-
-
-def _valid(text: str) -> float:
-    return float(_parse(text) is not None)
+    return ItemScore(whole, {"exact_match": whole, **valid, **matches})
 
 
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
-        return None
+    except (ValueError, RecursionError):
+        return _NO_JSON
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,15 +1,19 @@
 """Which rows may train: pure rules over what was gathered, each dropped row counted by reason."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from retrain.examples import Example
-from retrain.overlap import OverlapIndex, normalise
-from serving.store.learning import Source, Verdict
+from retrain.overlap import OverlapIndex
+from serving.store.learning import Source
 
-MIN_REVIEWS_OF_AN_OUTPUT = 5
+NUM_NEWEST_REVIEWS = 20
+MIN_REJECTIONS = 5
+# Not one half: of a label that a weak model overuses, most answers are wrong, and yet its rows
+# are right. One that means nothing any more is hardly ever right.
+REJECTED_SHARE = 0.9
 # Corrected beats what it corrects; a person's own words beat a model's.
 _RANK = {Source.CORRECTION: 0, Source.DEMONSTRATION: 1, Source.REVIEWED: 2, Source.IMPORT: 3}
 
@@ -28,10 +32,10 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a reviewer found of one answer of a model."""
+    """What a reviewer found of an output: a model's answer, or the correction he gave himself."""
 
     output: str
-    verdict: Verdict
+    is_right: bool
     at: datetime
 
 
@@ -48,8 +52,8 @@ def select_rows(
 ) -> Selection:
     """Drop what newer reviews contradict, what repeats, and what the evaluation holds."""
     selection = Selection(list(gathered))
-    rejected = rejected_outputs(judgements)
-    _drop(selection, "contradicted", lambda row: _is_contradicted(row, rejected))
+    reviews = _by_output(judgements)
+    _drop(selection, "contradicted", lambda row: _is_contradicted(row, reviews))
     selection.kept.sort(key=lambda row: (_RANK[row.source], -row.at.timestamp()))
     _drop(selection, "duplicate", _Repeated())
     index = OverlapIndex(evaluation)
@@ -57,43 +61,34 @@ def select_rows(
     return selection
 
 
-def rejected_outputs(judgements: Sequence[Judgement]) -> dict[str, datetime]:
-    """Return the outputs that reviews mostly reject, each with the time of the first rejection.
-
-    An output counts once at least 5 reviews judged it from its first rejection on, and more than
-    half of those found it wrong.
-    """
-    by_output: dict[str, list[Judgement]] = {}
-    for judgement in sorted(judgements, key=lambda judgement: judgement.at):
-        by_output.setdefault(judgement.output.strip(), []).append(judgement)
-    found = {}
-    for output, of_one in by_output.items():
-        wrong = [one for one in of_one if one.verdict is Verdict.INCORRECT]
-        if not wrong:
-            continue
-        since = [one for one in of_one if one.at >= wrong[0].at]
-        if len(since) >= MIN_REVIEWS_OF_AN_OUTPUT and 2 * len(wrong) > len(since):
-            found[output] = wrong[0].at
-    return found
-
-
 class _Repeated:
-    """Whether a row's prompt was seen before: rows come best source first, newest first."""
+    """Whether a row's question was seen before: rows come best source first, newest first."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
     def __call__(self, row: Gathered) -> bool:
-        prompt = normalise(row.example.prompt_text)
-        if prompt in self._seen:
+        question = row.example.question_hash
+        if question in self._seen:
             return True
-        self._seen.add(prompt)
+        self._seen.add(question)
         return False
 
 
-def _is_contradicted(row: Gathered, rejected: dict[str, datetime]) -> bool:
-    since = rejected.get(row.example.answer_text.strip())
-    return since is not None and row.at < since and row.source is not Source.CORRECTION
+def _by_output(judgements: Sequence[Judgement]) -> dict[str, list[Judgement]]:
+    """Return the newest reviews of each output. Older ones would outvote a change for long."""
+    found: dict[str, list[Judgement]] = {}
+    for judgement in sorted(judgements, key=lambda judgement: judgement.at):
+        found.setdefault(judgement.output.strip(), []).append(judgement)
+    return {output: reviews[-NUM_NEWEST_REVIEWS:] for output, reviews in found.items()}
+
+
+def _is_contradicted(row: Gathered, reviews: Mapping[str, Sequence[Judgement]]) -> bool:
+    """Whether reviews that are newer than the row mostly reject its output: 9 in 10, at least 5."""
+    of_output = reviews.get(row.example.answer_text.strip(), ())
+    newer = [review for review in of_output if review.at > row.at]
+    num_rejected = sum(not review.is_right for review in newer)
+    return num_rejected >= MIN_REJECTIONS and num_rejected >= REJECTED_SHARE * len(newer)
 
 
 def _drop(selection: Selection, reason: str, is_dropped: Callable[[Gathered], bool]) -> None:

@@ -1,6 +1,7 @@
-"""Which part of a dataset an example belongs to: by a keyed hash of its group, so for ever."""
+"""Which part of a dataset an example belongs to: by a keyed hash of its group, whole groups."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
 
@@ -9,7 +10,18 @@ from retrain.overlap import normalise
 from retrain.sources import Gathered
 
 MIN_TEST_ITEMS = 500
+"""Fewer evaluation items carry no gate."""
+TEST_SHARE = 0.10
 VALIDATION_SHARE = 0.10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A selection, split."""
+
+    train: Sequence[Gathered]
+    valid: Sequence[Gathered]
+    test: Sequence[Gathered] = ()
 
 
 def group_of(example: Example) -> str:
@@ -22,30 +34,43 @@ def place_of(group: str, key: bytes) -> float:
     return int.from_bytes(blake2b(group.encode(), key=key, digest_size=8).digest(), "big") / 2**64
 
 
-def place_rows(
-    rows: Sequence[Gathered], key: bytes, *, wants_test: bool
-) -> tuple[list[Gathered], list[Gathered], list[Gathered]]:
+def place_rows(rows: Sequence[Gathered], key: bytes, *, wants_test: bool) -> Parts:
     """Split into training, validation and test, whole groups at a time.
 
     Args:
         rows: selected rows.
-        key: secret of the home; the same key puts the same group into the same part.
+        key: secret of the home; the same rows and key make the same parts.
         wants_test: False where there is an evaluation set; nothing is held back then.
 
     Returns:
         Training (about 90 % of what the test leaves), validation, test: the larger of 10 % and
         500 rows, as far as whole groups allow; empty without `wants_test`.
     """
-    groups = {id(row): group_of(row.example) for row in rows}
-    ordered = sorted(rows, key=lambda row: (place_of(groups[id(row)], key), groups[id(row)]))
-    names = [groups[id(row)] for row in ordered]
-    wanted = max(ceil(len(rows) / 10), MIN_TEST_ITEMS) if wants_test else 0
-    first = _whole_groups(names, min(wanted, len(rows)))
-    second = first + _whole_groups(names[first:], ceil((len(rows) - first) * VALIDATION_SHARE))
-    return ordered[second:], ordered[first:second], ordered[:first]
+    named = [(group_of(row.example), row) for row in rows]
+    ordered = sorted(named, key=lambda pair: (place_of(pair[0], key), pair[0]))
+    groups = [group for group, _ in ordered]
+    placed = [row for _, row in ordered]
+    test = _whole_groups(groups, _num_test(len(rows)) if wants_test else 0)
+    valid = test + _whole_groups(groups[test:], ceil((len(rows) - test) * VALIDATION_SHARE))
+    return Parts(train=placed[valid:], valid=placed[test:valid], test=placed[:test])
 
 
-def _whole_groups(names: Sequence[str], cut: int) -> int:
-    while 0 < cut < len(names) and names[cut - 1] == names[cut]:
+def num_rows_needed(num_train: int, *, wants_test: bool) -> int:
+    """Return how many rows leave `num_train` in training, if each is a group of its own."""
+    num_rows = num_train
+    while True:
+        rest = num_rows - (_num_test(num_rows) if wants_test else 0)
+        missing = num_train - (rest - ceil(rest * VALIDATION_SHARE))
+        if missing <= 0:
+            return num_rows
+        num_rows += missing
+
+
+def _num_test(num_rows: int) -> int:
+    return min(max(ceil(num_rows * TEST_SHARE), MIN_TEST_ITEMS), num_rows)
+
+
+def _whole_groups(groups: Sequence[str], cut: int) -> int:
+    while 0 < cut < len(groups) and groups[cut - 1] == groups[cut]:
         cut += 1
     return cut
