@@ -74,7 +74,7 @@ def routing_rows(company: Company, seed: int, count: int) -> list[Row]:
     """`count` distinct requests with their queue; another seed gives other traffic."""
     return [
         _row(ROUTING_PROMPT, request, queue_of(request, company))
-        for request in _traffic(company, seed, count)
+        for request in traffic(company, seed, count)
     ]
 
 
@@ -82,7 +82,7 @@ def extraction_rows(company: Company, seed: int, count: int) -> list[Row]:
     """The second task: the same traffic, answered with Halden's ticket as one line of JSON."""
     return [
         _row(EXTRACTION_PROMPT, request, json.dumps(ticket_of(request)))
-        for request in _traffic(company, seed, count)
+        for request in traffic(company, seed, count)
     ]
 
 
@@ -95,7 +95,8 @@ def ticket_of(request: Request) -> dict[str, str]:
     }
 
 
-def _traffic(company: Company, seed: int, count: int) -> list[Request]:
+def traffic(company: Company, seed: int, count: int) -> list[Request]:
+    """`count` distinct requests as they come in; another seed gives others."""
     rng = Random(seed)
     known = distinct_requests(rng)
     new = distinct_requests(rng, INTENTS, tuple(company.launched))

@@ -30,6 +30,7 @@ COMMANDS = {
     "releases": ("gateway.command.releases:releases", "List and show what an alias can serve."),
     "promote": ("gateway.command.releases:promote", "Make a release the champion of its alias."),
     "rollback": ("gateway.command.releases:rollback", "Put the former champion back."),
+    "demo": ("gateway.command.demo:demo", "Watch a model go stale and be sharpened again."),
 }
 
 
