@@ -151,11 +151,15 @@ async def find_review(
         query = query.with_for_update().execution_options(populate_existing=True)
     review = (await session.exec(query)).one_or_none()
     if review is None:
-        raise NotFoundError(
-            f"{inference_id[:80]!r} is not up for review. `strop reviews next ALIAS` hands out "
-            "what is."
-        )
+        raise not_up_for_review(inference_id)
     return review
+
+
+def not_up_for_review(inference_id: str) -> NotFoundError:
+    """Return the error for what was not dealt, or not to this reviewer: the two are one answer."""
+    return NotFoundError(
+        f"{inference_id[:80]!r} is not up for review. `strop reviews next ALIAS` hands out what is."
+    )
 
 
 async def _consider(session: AsyncSession, share: float) -> list[tuple[Inference, str]]:

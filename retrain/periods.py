@@ -9,6 +9,7 @@ from apscheduler.triggers.cron import CronTrigger
 from serving.errors import InvalidRequestError
 
 NAMED = ("monthly", "quarterly", "semiannual", "annual", "off")
+MAX_CHARACTERS = 64
 _CRON = re.compile(r"^\S+ \S+ \S+ \S+ \S+$")
 
 
@@ -47,6 +48,8 @@ def check_schedule(schedule: str, zone: str) -> None:
     Raises:
         InvalidRequestError: the schedule or the zone is unknown.
     """
+    if len(schedule) > MAX_CHARACTERS:
+        raise InvalidRequestError(f"The schedule is longer than {MAX_CHARACTERS} characters.")
     period_of(schedule, datetime.now(_zone(zone)), zone)
 
 

@@ -28,6 +28,8 @@ class AliasChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     task: Task | None = None
     is_shared: bool | None = None
+    schedule: str | None = None
+    zone: str | None = None
 
 
 class NewPromotion(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -89,8 +91,34 @@ class AliasesController(Controller):
     ) -> Json:
         """Change what is given."""
         return await operations.set_alias(
-            resources, name, tenant, task=data.task, is_shared=data.is_shared
+            resources,
+            name,
+            tenant,
+            task=data.task,
+            is_shared=data.is_shared,
+            schedule=data.schedule,
+            zone=data.zone,
         )
+
+    @post("/{name:str}/pause", status_code=200)
+    async def pause(
+        self,
+        resources: NamedDependency[Resources],
+        name: FromPath[str],
+        tenant: FromQuery[str] = "default",
+    ) -> Json:
+        """Let nothing be trained by itself any more; answers go on."""
+        return await operations.pause_alias(resources, name, tenant, is_paused=True)
+
+    @post("/{name:str}/resume", status_code=200)
+    async def resume(
+        self,
+        resources: NamedDependency[Resources],
+        name: FromPath[str],
+        tenant: FromQuery[str] = "default",
+    ) -> Json:
+        """Let learning go on."""
+        return await operations.pause_alias(resources, name, tenant, is_paused=False)
 
     @post("/{name:str}/promote", status_code=200)
     async def promote(

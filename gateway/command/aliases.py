@@ -1,4 +1,4 @@
-"""`strop aliases`: make, list, show and set aliases."""
+"""`strop aliases`: make, list, show, set, pause and resume aliases."""
 
 import click
 
@@ -7,6 +7,7 @@ from gateway.command.options import Options, StropGroup, pass_options
 from gateway.command.output import Json, answer, print_facts, print_table
 from gateway.command.running import run
 from gateway.operations import aliases as operations
+from retrain.periods import NAMED
 from serving.types import Task
 
 _TASKS = click.Choice([task.value for task in Task])
@@ -74,19 +75,49 @@ def show(options: Options, alias: str, tenant: str) -> None:
 @alias_argument
 @click.option("--task", type=_TASKS, help="What it is for.")
 @click.option("--shared/--not-shared", "is_shared", default=None, help="Other tenants may call it.")
+@click.option("--schedule", help=f"When it is trained anew: {', '.join(NAMED)} or 5 cron fields.")
+@click.option("--zone", help="The time zone of its schedule, such as Europe/Berlin.")
 @pass_options
 def set_(
-    options: Options, alias: str, tenant: str, task: str | None, is_shared: bool | None
+    options: Options,
+    alias: str,
+    tenant: str,
+    task: str | None,
+    is_shared: bool | None,
+    schedule: str | None,
+    zone: str | None,
 ) -> None:
     """Change what is given. What an alias serves changes by releases only."""
     name, owner = split_alias(alias, tenant)
     changed = run(
         options,
         lambda resources: operations.set_alias(
-            resources, name, owner, task=Task(task) if task else None, is_shared=is_shared
+            resources,
+            name,
+            owner,
+            task=Task(task) if task else None,
+            is_shared=is_shared,
+            schedule=schedule,
+            zone=zone,
         ),
     )
     answer(options, changed, _show)
+
+
+@aliases.command()
+@alias_argument
+@pass_options
+def pause(options: Options, alias: str, tenant: str) -> None:
+    """Let nothing be trained by itself any more; answers go on."""
+    _pause(options, alias, tenant, is_paused=True)
+
+
+@aliases.command()
+@alias_argument
+@pass_options
+def resume(options: Options, alias: str, tenant: str) -> None:
+    """Let learning go on."""
+    _pause(options, alias, tenant, is_paused=False)
 
 
 def release_line(release: Json | None) -> str | None:
@@ -96,12 +127,23 @@ def release_line(release: Json | None) -> str | None:
     return f"{release['number']}: {release['adapter'] or 'the base model'} on {release['pool']}"
 
 
+def _pause(options: Options, alias: str, tenant: str, *, is_paused: bool) -> None:
+    name, owner = split_alias(alias, tenant)
+    changed = run(
+        options,
+        lambda resources: operations.pause_alias(resources, name, owner, is_paused=is_paused),
+    )
+    answer(options, changed, _show)
+
+
 def _show(alias: Json) -> None:
     print_facts(
         {
             "alias": f"{alias['tenant']}/{alias['name']}",
             "task": alias["task"],
             "shared": alias["is_shared"],
+            "schedule": f"{alias['schedule']} ({alias['time_zone']})",
+            "paused": alias["is_paused"],
             "champion": release_line(alias["champion"]),
             "challenger": release_line(alias["challenger"]),
             "previous": release_line(alias["previous"]),

@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from gateway.operations.releases import describe_promotions, describe_releases
 from gateway.operations.resources import Json, Resources
+from retrain.periods import check_schedule
 from serving.store import aliases as store
 from serving.store import releases
 from serving.store.tables import Alias, Release
@@ -63,11 +64,25 @@ async def set_alias(
     *,
     task: Task | None = None,
     is_shared: bool | None = None,
+    schedule: str | None = None,
+    zone: str | None = None,
 ) -> Json:
     """Change what is given; what an alias serves changes by releases only."""
     async with resources.database.session() as session:
         alias = await store.find_alias(session, name, tenant)
-        changed = await store.set_alias(session, alias, task=task, is_shared=is_shared)
+        if schedule is not None or zone is not None:
+            check_schedule(schedule or alias.schedule, zone or alias.time_zone)
+        changed = await store.set_alias(
+            session, alias, task=task, is_shared=is_shared, schedule=schedule, time_zone=zone
+        )
+        return await describe_alias(session, changed)
+
+
+async def pause_alias(resources: Resources, name: str, tenant: str, *, is_paused: bool) -> Json:
+    """Let nothing be trained by itself any more, or again. What runs runs on; answers go on."""
+    async with resources.database.session() as session:
+        alias = await store.find_alias(session, name, tenant)
+        changed = await store.set_alias(session, alias, is_paused=is_paused)
         return await describe_alias(session, changed)
 
 
@@ -94,6 +109,9 @@ async def describe_aliases(session: AsyncSession, rows: list[Alias]) -> list[Jso
             "challenger": described.get(row.challenger_id),
             "previous": described.get(row.previous_id),
             "canary_percent": row.canary_percent,
+            "schedule": row.schedule,
+            "time_zone": row.time_zone,
+            "is_paused": row.is_paused,
             "created_at": row.created_at.isoformat(),
         }
         for row in rows

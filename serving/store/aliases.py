@@ -67,9 +67,20 @@ async def create_alias(
 
 
 async def set_alias(
-    session: AsyncSession, alias: Alias, *, task: Task | None = None, is_shared: bool | None = None
+    session: AsyncSession,
+    alias: Alias,
+    *,
+    task: Task | None = None,
+    is_shared: bool | None = None,
+    schedule: str | None = None,
+    time_zone: str | None = None,
+    is_paused: bool | None = None,
 ) -> Alias:
     """Change what is given; None leaves it. What an alias *serves* changes by releases only.
+
+    Args:
+        schedule, time_zone: as `retrain.periods` reads them; the caller has checked them.
+        is_paused: whether nothing is trained by itself.
 
     Raises:
         ConflictError: it is to be shared, and another tenant shares that name already.
@@ -78,8 +89,16 @@ async def set_alias(
     await raise_revision(session)
     if is_shared and not locked.is_shared:
         await _refuse_shared(session, locked.name)
-    locked.task = task or locked.task
-    locked.is_shared = locked.is_shared if is_shared is None else is_shared
+    changes = {
+        "task": task,
+        "is_shared": is_shared,
+        "schedule": schedule,
+        "time_zone": time_zone,
+        "is_paused": is_paused,
+    }
+    for name, value in changes.items():
+        if value is not None:
+            setattr(locked, name, value)
     await session.flush()
     return locked
 

@@ -17,10 +17,12 @@ async def newest_set(session: AsyncSession, alias_id: int) -> EvaluationSet | No
     return (await session.exec(query.order_by(col(EvaluationSet.number).desc()))).first()
 
 
-async def list_sets(session: AsyncSession, alias_id: int) -> list[EvaluationSet]:
-    """Return the alias's revisions, newest first."""
-    query = select(EvaluationSet).where(EvaluationSet.alias_id == alias_id)
-    return list(await session.exec(query.order_by(col(EvaluationSet.number).desc())))
+async def list_sets(session: AsyncSession, alias_id: int | None = None) -> list[EvaluationSet]:
+    """Return an alias's revisions, or all, newest first."""
+    query = select(EvaluationSet).order_by(col(EvaluationSet.id).desc())
+    if alias_id is not None:
+        query = query.where(EvaluationSet.alias_id == alias_id)
+    return list(await session.exec(query))
 
 
 async def get_set(session: AsyncSession, set_id: int) -> EvaluationSet:
@@ -66,6 +68,17 @@ async def find_evaluation(session: AsyncSession, set_id: int, release_id: int) -
         Evaluation.evaluation_set_id == set_id, Evaluation.release_id == release_id
     )
     return (await session.exec(query.order_by(col(Evaluation.id).desc()))).first()
+
+
+async def list_evaluations(session: AsyncSession, set_id: int) -> list[Evaluation]:
+    """Return what releases scored on a revision: of each the newest, newest release first."""
+    query = (
+        select(Evaluation)
+        .where(Evaluation.evaluation_set_id == set_id)
+        .distinct(col(Evaluation.release_id))
+        .order_by(col(Evaluation.release_id).desc(), col(Evaluation.id).desc())
+    )
+    return list(await session.exec(query))
 
 
 async def save_evaluation(

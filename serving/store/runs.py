@@ -7,7 +7,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import ConflictError, NotFoundError
-from serving.store.learning import ACTIVE, Run, RunState, Trigger
+from serving.store.learning import ACTIVE, Decision, Run, RunState, Trigger
 from serving.store.tables import Alias, utc_now
 
 
@@ -70,6 +70,20 @@ async def list_active_runs(session: AsyncSession) -> list[Run]:
     """Return the runs that are under way, oldest first."""
     query = select(Run).where(col(Run.state).in_(ACTIVE)).order_by(col(Run.id))
     return list(await session.exec(query))
+
+
+async def newest_runs(session: AsyncSession) -> dict[int, Run]:
+    """Return the newest run of each alias that has one, by the alias's id."""
+    query = select(Run).distinct(col(Run.alias_id))
+    found = await session.exec(query.order_by(col(Run.alias_id), col(Run.id).desc()))
+    return {run.alias_id: run for run in found}
+
+
+async def newest_decisions(session: AsyncSession) -> dict[int, Decision]:
+    """Return the newest decision about each alias that was looked at, by the alias's id."""
+    query = select(Decision).distinct(col(Decision.alias_id))
+    found = await session.exec(query.order_by(col(Decision.alias_id), col(Decision.id).desc()))
+    return {decision.alias_id: decision for decision in found}
 
 
 async def cancel_run(session: AsyncSession, run_id: int) -> Run:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import SQLModel, col, delete, select
+from sqlmodel import SQLModel, col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.store.tables import GatewayWorker, Replica
@@ -54,6 +54,11 @@ async def list_replicas(session: AsyncSession) -> list[Replica]:
     """Return what was last seen of every engine, by pool and address."""
     query = select(Replica).order_by(Replica.pool, Replica.url)
     return list(await session.exec(query.execution_options(populate_existing=True)))
+
+
+async def worker_seen_at(session: AsyncSession) -> datetime | None:
+    """Return when a worker last looked at the engines; None: never."""
+    return (await session.exec(select(func.max(Replica.seen_at)))).one()
 
 
 async def _write(session: AsyncSession, row: SQLModel, *, key: str) -> None:

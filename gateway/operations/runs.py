@@ -1,0 +1,155 @@
+"""Training runs: what `strop train`, `strop runs` and `/api/runs` do and say."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from gateway.operations.evaluations import describe_evaluations
+from gateway.operations.resources import Json, Resources
+from serving.errors import ConflictError, InvalidRequestError, UnavailableError
+from serving.store import aliases, runs
+from serving.store.datasets import get_dataset
+from serving.store.learning import ACTIVE, Evaluation, Run, Trigger
+from serving.store.tables import Alias, Release, utc_now
+from serving.store.workers import worker_seen_at
+
+_LOOK_SECONDS = 1.0
+_WORKER_GONE = timedelta(seconds=60)
+
+
+async def start_run(
+    resources: Resources,
+    name: str,
+    tenant: str,
+    *,
+    actor: str,
+    dataset_id: int | None = None,
+) -> Json:
+    """Queue a run; a worker takes it up.
+
+    Raises:
+        ConflictError: the alias has a run under way.
+        NotFoundError: there is no such alias or dataset.
+        InvalidRequestError: the dataset is another alias's.
+    """
+    async with resources.database.session() as session:
+        alias = await aliases.find_alias(session, name, tenant)
+        if dataset_id is not None:
+            await _check_dataset(session, alias, dataset_id)
+        run = await runs.create_run(
+            session,
+            aliases.id_of(alias),
+            trigger=Trigger.MANUAL,
+            reason="asked for by hand",
+            actor=actor,
+            dataset_id=dataset_id,
+        )
+        if run is None:
+            newest = (await runs.list_runs(session, alias))[0]
+            raise ConflictError(
+                f"Run {newest.id} of {alias.name!r} is under way ({newest.state}). Wait for its "
+                f"end, or cancel it: `strop runs cancel {newest.id}`."
+            )
+        (described,) = await describe_runs(session, [run])
+        return described
+
+
+async def list_runs(resources: Resources, name: str | None = None, tenant: str = "default") -> Json:
+    """Return runs, all or those of one alias, newest first."""
+    async with resources.database.session() as session:
+        alias = await aliases.find_alias(session, name, tenant) if name else None
+        rows = await runs.list_runs(session, alias)
+        return {"runs": await describe_runs(session, rows)}
+
+
+async def show_run(resources: Resources, run_id: int) -> Json:
+    """Return one run, with the scores that it was judged by."""
+    async with resources.database.session() as session:
+        run = await runs.get_run(session, run_id)
+        (described,) = await describe_runs(session, [run])
+        scored = await session.exec(
+            select(Evaluation).where(Evaluation.run_id == run_id).order_by(col(Evaluation.id))
+        )
+        return {**described, "evaluations": await describe_evaluations(session, list(scored))}
+
+
+async def cancel_run(resources: Resources, run_id: int) -> Json:
+    """Ask for a run's end; the worker brings it about."""
+    async with resources.database.session() as session:
+        run = await runs.cancel_run(session, run_id)
+        (described,) = await describe_runs(session, [run])
+        return described
+
+
+async def wait_for_run(resources: Resources, run_id: int, on_look: Callable[[Json], None]) -> Json:
+    """Return a run once it has ended; meanwhile hand each look at it to `on_look`.
+
+    Raises:
+        UnavailableError: for a minute no worker has given a sign of life.
+    """
+    began_at = utc_now()
+    while True:
+        async with resources.database.session() as session:
+            run = await runs.get_run(session, run_id)
+            (described,) = await describe_runs(session, [run])
+            seen_at = await worker_seen_at(session)
+        on_look(described)
+        if run.state not in ACTIVE:
+            return await show_run(resources, run_id)
+        _refuse_without_worker(run, seen_at, began_at)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def describe_runs(session: AsyncSession, rows: list[Run]) -> list[Json]:
+    """Return runs as callers see them: names and numbers instead of row ids."""
+    owners = {row.id: row for row in await aliases.list_aliases(session)}
+    wanted = {id_ for row in rows for id_ in (row.release_id, row.champion_id)}
+    found = await session.exec(select(Release).where(col(Release.id).in_(wanted - {None})))
+    numbers = {release.id: release.number for release in found}
+    return [
+        {
+            "id": row.id,
+            "alias": owners[row.alias_id].name,
+            "tenant": owners[row.alias_id].tenant,
+            "state": row.state.value,
+            "trigger": row.trigger.value,
+            "period": row.period,
+            "reason": row.reason,
+            "actor": row.actor,
+            "is_cancelled": row.is_cancelled,
+            "dataset": row.dataset_id,
+            "progress": row.progress,
+            "release": numbers.get(row.release_id),
+            "champion": numbers.get(row.champion_id),
+            "verdict": row.verdict,
+            "error": row.error,
+            "created_at": row.created_at.isoformat(),
+            "started_at": row.started_at.isoformat() if row.started_at else None,
+            "ended_at": row.ended_at.isoformat() if row.ended_at else None,
+        }
+        for row in rows
+    ]
+
+
+async def _check_dataset(session: AsyncSession, alias: Alias, dataset_id: int) -> None:
+    dataset = await get_dataset(session, dataset_id)
+    if dataset.alias_id != alias.id:
+        raise InvalidRequestError(
+            f"Dataset {dataset_id} is another alias's than {alias.name!r}. "
+            f"`strop datasets list {alias.name}` shows its own.",
+            param="dataset",
+        )
+
+
+def _refuse_without_worker(run: Run, seen_at: datetime | None, began_at: datetime) -> None:
+    if utc_now() - max(seen_at or began_at, began_at) < _WORKER_GONE:
+        return
+    raise UnavailableError(
+        f"Run {run.id} stays {run.state}: no worker runs on this database. Start one with "
+        f"`strop up`; it takes the run up by itself, and `strop runs show {run.id}` tells how far "
+        "it is.",
+        code="no_worker",
+    )
