@@ -98,6 +98,14 @@ class Signer:
         key = self._keys[self._current]
         return blake2b(b"cache salt of " + tenant.encode(), key=key, digest_size=16).hexdigest()
 
+    def split_key(self) -> bytes:
+        """Return the secret that deals rows to the parts of a dataset.
+
+        Of the oldest key, so that a new one does not deal them anew.
+        """
+        key = self._keys[min(self._keys)]
+        return blake2b(b"split of examples", key=key, digest_size=32).digest()
+
     def _mac(self, key_id: int, head: bytes) -> bytes:
         return blake2b(head, key=self._keys[key_id], digest_size=_MAC_BYTES).digest()
 

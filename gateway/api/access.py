@@ -27,6 +27,16 @@ def require_operator(connection: Connection, _: BaseRouteHandler) -> None:
     _require(connection, Role.OPS, Role.ADMIN)
 
 
+def require_reviewer(connection: Connection, _: BaseRouteHandler) -> None:
+    """Let `reviewer`, `ops` and `admin` keys pass.
+
+    Raises:
+        AuthenticationError: no key, or an unknown one.
+        PermissionDeniedError: another role.
+    """
+    _require(connection, Role.REVIEWER, Role.OPS, Role.ADMIN)
+
+
 def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
     """Let `admin` keys pass: whoever makes keys can make any.
 

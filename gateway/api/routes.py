@@ -1,4 +1,4 @@
-"""`/api`: the nouns of the command over HTTP, for operators' keys, with the same JSON.
+"""`/api`: the nouns of the command over HTTP, for keys of operators and reviewers, with the same JSON.
 
 The application keeps `runtime` (gateway.runtime) and `resources` (gateway.operations) in its state.
 """
@@ -8,11 +8,19 @@ import logging
 from litestar import Request, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.types import ControllerRouterHandler, Guard
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from gateway.api.access import provide_principal, provide_resources, require_operator
+from gateway.api.access import (
+    provide_principal,
+    provide_resources,
+    require_operator,
+    require_reviewer,
+)
 from gateway.api.aliases import AliasesController
 from gateway.api.keys import KeysController
+from gateway.api.learning import DatasetsController, RunsController, evaluations
+from gateway.api.reviews import ReviewsController
 from gateway.api.serving import AdaptersController, ReleasesController, status
 from gateway.operations.resources import Json
 from serving.errors import InvalidRequestError, StropError, UnavailableError
@@ -25,30 +33,39 @@ AnyRequest = Request[object, object, State]
 
 def api_handlers() -> list[Router]:
     """Return what an application registers to have `/api`."""
-    return [
-        Router(
-            "/api",
-            route_handlers=[
-                KeysController,
-                AliasesController,
-                AdaptersController,
-                ReleasesController,
-                status,
-            ],
-            guards=[require_operator],
-            dependencies={
-                "resources": Provide(provide_resources),
-                "principal": Provide(provide_principal),
-            },
-            exception_handlers={
-                OperationalError: answer_database_away,
-                InterfaceError: answer_database_away,
-                UnicodeDecodeError: answer_unreadable,
-                RecursionError: answer_unreadable,
-            },
-            tags=["api"],
-        )
+    for_operators: list[ControllerRouterHandler] = [
+        KeysController,
+        AliasesController,
+        AdaptersController,
+        ReleasesController,
+        DatasetsController,
+        RunsController,
+        evaluations,
+        status,
     ]
+    return [
+        _router(require_operator, for_operators),
+        _router(require_reviewer, [ReviewsController]),
+    ]
+
+
+def _router(guard: Guard, handlers: list[ControllerRouterHandler]) -> Router:
+    return Router(
+        "/api",
+        route_handlers=handlers,
+        guards=[guard],
+        dependencies={
+            "resources": Provide(provide_resources),
+            "principal": Provide(provide_principal),
+        },
+        exception_handlers={
+            OperationalError: answer_database_away,
+            InterfaceError: answer_database_away,
+            UnicodeDecodeError: answer_unreadable,
+            RecursionError: answer_unreadable,
+        },
+        tags=["api"],
+    )
 
 
 def answer_database_away(_: AnyRequest, error: Exception) -> Response[Json]:

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from gateway.operations import adapters, releases
+from gateway.operations.lineage import show_lineage
 from gateway.operations.resources import Json, Resources
 from gateway.operations.status import show_status
 
@@ -63,6 +64,17 @@ class ReleasesController(Controller):
     ) -> Json:
         """Show one release."""
         return await releases.show_release(resources, alias, tenant, number)
+
+    @get("/{number:int}/lineage")
+    async def lineage(
+        self,
+        resources: NamedDependency[Resources],
+        number: FromPath[int],
+        alias: FromQuery[str],
+        tenant: FromQuery[str] = "default",
+    ) -> Json:
+        """Show which rows, people, policy and scores made a release."""
+        return await show_lineage(resources, alias, tenant, number)
 
 
 @get("/status")

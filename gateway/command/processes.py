@@ -18,7 +18,7 @@ from serving.settings import Settings, find_config
 from serving.store import schema
 from serving.store.embedded import open_store
 
-_JOBS = ("ingest", "reconcile")
+_JOBS = ("ingest", "reconcile", "sample", "learn", "look")
 
 
 @click.command(cls=StropCommand)
@@ -66,7 +66,7 @@ def gateway(options: Options) -> None:
 @click.option("--only", type=click.Choice(_JOBS), help="Only this job: ingest is a pod's sidecar.")
 @pass_options
 def worker(options: Options, only: str | None) -> None:
-    """Run ingest and the reconciler."""
+    """Run ingest, the reconciler and learning."""
     from retrain.worker import run_worker
 
     dictConfig(log_config())

@@ -1,9 +1,11 @@
-"""What `strop up` shows while it waits: a spinner on a terminal, a line per change in a pipe."""
+"""What long work shows on stderr: a spinner on a terminal, a line per change in a pipe."""
 
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
 from rich.console import Console
@@ -14,6 +16,54 @@ Statuses = Callable[[], Sequence[ChildStatus]]
 IsReady = Callable[[], Awaitable[bool]]
 
 _LOOK_SECONDS = 0.5
+_QUIET_SECONDS = 10.0
+
+
+@contextmanager
+def live_line() -> Generator[Callable[[str], None]]:
+    """Yield what takes the newest word on how far something is.
+
+    A terminal shows the newest at once; a pipe gets what has changed, every ten seconds at most.
+    """
+    if sys.stderr.isatty():
+        with Console(stderr=True).status("Starting") as status:
+            yield status.update
+    else:
+        yield _Printed().tell
+
+
+@dataclass(slots=True)
+class _Printed:
+    """The last line that went into a pipe, and when."""
+
+    text: str = ""
+    at: float = -_QUIET_SECONDS
+
+    def tell(self, text: str) -> None:
+        """Print a line, unless it is old or the last one is young."""
+        now = time.monotonic()
+        if text != self.text and now - self.at >= _QUIET_SECONDS:
+            click.echo(text, err=True)
+            self.text, self.at = text, now
+
+
+@dataclass(slots=True)
+class CountedLine:
+    """Tells how many of how many are done."""
+
+    tell: Callable[[str], None]
+    word: str
+    num_done: int = 0
+    num_all: int = 0
+
+    def begin(self, num_all: int) -> None:
+        """Say how many there are."""
+        self.num_all = num_all
+
+    def count(self) -> None:
+        """Count one more."""
+        self.num_done += 1
+        self.tell(f"{self.word} {self.num_done} of {self.num_all}.")
 
 
 async def show_progress(statuses: Statuses, is_ready: IsReady) -> None:

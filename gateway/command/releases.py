@@ -3,13 +3,12 @@
 import click
 
 from gateway.command.arguments import alias_argument, split_alias
+from gateway.command.lineage import show_lineage
 from gateway.command.options import Options, StropCommand, StropGroup, pass_options
 from gateway.command.output import Json, answer, print_facts, print_table
-from gateway.command.running import run
+from gateway.command.running import CONSOLE, run
+from gateway.operations import lineage
 from gateway.operations import releases as operations
-
-CONSOLE = "console"
-"""The actor of what is done by the command on this machine."""
 
 
 @click.group(cls=StropGroup)
@@ -38,6 +37,17 @@ def show(options: Options, alias: str, tenant: str, number: int) -> None:
     answer(options, found, _show)
 
 
+@releases.command("lineage")
+@alias_argument
+@click.argument("number", metavar="RELEASE", type=int)
+@pass_options
+def lineage_(options: Options, alias: str, tenant: str, number: int) -> None:
+    """Show which rows, people, policy and scores made a release, and who promoted it."""
+    name, owner = split_alias(alias, tenant)
+    found = run(options, lambda resources: lineage.show_lineage(resources, name, owner, number))
+    answer(options, found, show_lineage)
+
+
 @click.command(cls=StropCommand)
 @alias_argument
 @click.argument("number", metavar="RELEASE", type=int)
@@ -47,7 +57,10 @@ def show(options: Options, alias: str, tenant: str, number: int) -> None:
 def promote(
     options: Options, alias: str, tenant: str, number: int, is_forced: bool, reason: str | None
 ) -> None:
-    """Make RELEASE the champion: loaded and proved on every replica before the flip."""
+    """Make RELEASE the champion: loaded and proved on every replica before the flip.
+
+    Its gate has to have passed it against the present champion, unless it is forced.
+    """
     name, owner = split_alias(alias, tenant)
     flip = run(
         options,

@@ -12,6 +12,9 @@ from serving.home import require_home
 from serving.settings import Settings, load_settings
 from serving.store.embedded import open_store
 
+CONSOLE = "console"
+"""The actor of what is done by the command on this machine."""
+
 Operation = Callable[[Resources], Awaitable[Json]]
 
 

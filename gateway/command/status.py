@@ -51,3 +51,4 @@ def _show(body: Json) -> None:
     click.echo()
     for alias in body["aliases"]:
         click.echo(alias["summary"])
+        click.echo(f"  Learning: {alias['learning']}")

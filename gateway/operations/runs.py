@@ -8,6 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from gateway.operations.evaluations import describe_evaluations
+from gateway.operations.learning import tell_run
 from gateway.operations.resources import Json, Resources
 from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
@@ -115,6 +116,7 @@ async def describe_runs(session: AsyncSession, rows: list[Run]) -> list[Json]:
             "alias": owners[row.alias_id].name,
             "tenant": owners[row.alias_id].tenant,
             "state": row.state.value,
+            "summary": tell_run(row),
             "trigger": row.trigger.value,
             "period": row.period,
             "reason": row.reason,

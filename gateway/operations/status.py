@@ -7,12 +7,14 @@ import psutil
 from sqlmodel import select
 
 from gateway.operations.aliases import describe_aliases
+from gateway.operations.learning import tell_learning
 from gateway.operations.resources import Json, Resources
 from serving.home import holder_of
 from serving.journal.records import SUFFIX
 from serving.settings import PoolSettings, Settings
 from serving.store import aliases as alias_store
-from serving.store import workers
+from serving.store import runs, workers
+from serving.store.aliases import id_of
 from serving.store.tables import GatewayWorker, Replica, Segment, utc_now
 
 
@@ -20,7 +22,10 @@ async def show_status(resources: Resources) -> Json:
     """Return processes, pools with their replicas, gateway workers, aliases and journal lag."""
     settings = resources.settings
     async with resources.database.session() as session:
-        aliases = await describe_aliases(session, await alias_store.list_aliases(session))
+        rows = await alias_store.list_aliases(session)
+        aliases = await describe_aliases(session, rows)
+        newest_runs = await runs.newest_runs(session)
+        decisions = await runs.newest_decisions(session)
         replicas = {row.url: row for row in await workers.list_replicas(session)}
         gateways = await workers.list_live_workers(session, utc_now())
         ingested = {row.name: row.num_bytes for row in await session.exec(select(Segment))}
@@ -35,7 +40,16 @@ async def show_status(resources: Resources) -> Json:
         "pools": pools,
         "gateways": [describe_gateway(row) for row in gateways],
         "journal": {"unread_bytes": unread_bytes(settings.journal_dir, ingested)},
-        "aliases": [{**alias, "summary": summarise(alias, gateways, pools)} for alias in aliases],
+        "aliases": [
+            {
+                **alias,
+                "summary": summarise(alias, gateways, pools),
+                "learning": tell_learning(
+                    row, newest_runs.get(id_of(row)), decisions.get(id_of(row))
+                ),
+            }
+            for row, alias in zip(rows, aliases, strict=True)
+        ],
     }
 
 

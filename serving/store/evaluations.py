@@ -4,17 +4,49 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import text
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import NotFoundError
-from serving.store.learning import Evaluation, EvaluationSet
+from serving.store.learning import Evaluation, EvaluationSet, ExampleRow
+
+
+async def lock_material(session: AsyncSession, alias_id: int) -> None:
+    """Until the transaction ends, nobody else imports rows for the alias or freezes a dataset.
+
+    Not the alias's own row: a promotion need not wait for a build.
+    """
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+    await session.scalar(lock, {"name": f"material/{alias_id}"})
 
 
 async def newest_set(session: AsyncSession, alias_id: int) -> EvaluationSet | None:
     """Return the newest revision; None where the alias has none."""
-    query = select(EvaluationSet).where(EvaluationSet.alias_id == alias_id)
-    return (await session.exec(query.order_by(col(EvaluationSet.number).desc()))).first()
+    return await find_gate_set(session, alias_id, 0)
+
+
+async def find_gate_set(
+    session: AsyncSession, alias_id: int, min_items: int
+) -> EvaluationSet | None:
+    """Return the newest revision of at least that many items; None where there is none."""
+    query = (
+        select(EvaluationSet)
+        .where(EvaluationSet.alias_id == alias_id, EvaluationSet.num_items >= min_items)
+        .order_by(col(EvaluationSet.number).desc())
+        .limit(1)
+    )
+    return (await session.exec(query)).first()
+
+
+async def count_fresh_items(session: AsyncSession, set_id: int, since: datetime) -> int:
+    """Return how many items of a revision are dated after `since`."""
+    query = (
+        select(func.count())
+        .select_from(ExampleRow)
+        .where(ExampleRow.evaluation_set_id == set_id, col(ExampleRow.at) > since)
+    )
+    return (await session.exec(query)).one()
 
 
 async def list_sets(session: AsyncSession, alias_id: int | None = None) -> list[EvaluationSet]:
@@ -46,7 +78,7 @@ async def create_set(
     digest: str,
     origin: str,
 ) -> EvaluationSet:
-    """Add a revision; its items are added by who has them."""
+    """Add a revision; its items are added by who has them, and has locked the material."""
     newest = select(func.max(EvaluationSet.number)).where(EvaluationSet.alias_id == alias_id)
     number = ((await session.exec(newest)).one() or 0) + 1
     made = EvaluationSet(
@@ -67,7 +99,7 @@ async def find_evaluation(session: AsyncSession, set_id: int, release_id: int) -
     query = select(Evaluation).where(
         Evaluation.evaluation_set_id == set_id, Evaluation.release_id == release_id
     )
-    return (await session.exec(query.order_by(col(Evaluation.id).desc()))).first()
+    return (await session.exec(query.order_by(col(Evaluation.id).desc()).limit(1))).first()
 
 
 async def list_evaluations(session: AsyncSession, set_id: int) -> list[Evaluation]:

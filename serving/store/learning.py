@@ -218,17 +218,22 @@ class Run(SQLModel, table=True):
     reason: str = Field(sa_type=_TEXT)
     actor: str = Field(max_length=128)
     state: RunState = Field(default=RunState.QUEUED, sa_type=word(RunState))
+    fell_at: datetime | None = Field(default=None, sa_type=_TIME)
+    """When quality was found to have fallen, for a run that quality asked for."""
     dataset_id: int | None = Field(default=None, foreign_key="strop_dataset.id")
     is_cancelled: bool = False
     """Somebody asked for its end; the worker brings it about."""
     handle: str | None = Field(default=None, sa_type=_TEXT)
     """The executor's name for the training process."""
+    num_restarts: int = 0
+    """How often its trainer was lost and started again."""
     progress: dict[str, Any] = Field(default_factory=dict, sa_type=_JSON)
     release_id: int | None = Field(default=None, foreign_key="strop_release.id", index=True)
     verdict: dict[str, Any] | None = Field(default=None, sa_type=_JSON)
     champion_id: int | None = Field(default=None, foreign_key="strop_release.id")
     """The champion that the verdict holds the release against."""
     error: str | None = Field(default=None, sa_type=_TEXT)
+    """Why it failed or was not promoted; while it is under way, what it waits for."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
     started_at: datetime | None = Field(default=None, sa_type=_TIME)
     ended_at: datetime | None = Field(default=None, sa_type=_TIME)

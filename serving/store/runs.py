@@ -1,5 +1,6 @@
 """Runs: one attempt to train each, from `queued` to its end."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
@@ -20,6 +21,7 @@ async def create_run(
     actor: str,
     period: str | None = None,
     dataset_id: int | None = None,
+    fell_at: datetime | None = None,
 ) -> Run | None:
     """Queue a run, unless the alias has one under way, or one for this period already.
 
@@ -36,9 +38,11 @@ async def create_run(
         "actor": actor,
         "period": period,
         "dataset_id": dataset_id,
+        "fell_at": fell_at,
         "state": RunState.QUEUED,
         "is_cancelled": False,
         "progress": {},
+        "num_restarts": 0,
         "created_at": utc_now(),
     }
     statement = insert(Run).values(**values).on_conflict_do_nothing().returning(col(Run.id))
@@ -54,7 +58,7 @@ async def get_run(session: AsyncSession, run_id: int) -> Run:
     """
     run = await session.get(Run, run_id, populate_existing=True)
     if run is None:
-        raise NotFoundError(f"There is no run {run_id}. `strop runs list` shows all.")
+        raise _unknown(run_id)
     return run
 
 
@@ -86,13 +90,27 @@ async def newest_decisions(session: AsyncSession) -> dict[int, Decision]:
     return {decision.alias_id: decision for decision in found}
 
 
+async def lock_run(session: AsyncSession, run_id: int) -> Run:
+    """Return a run as it is now, locked against changes until the transaction ends.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    query = select(Run).where(Run.id == run_id).with_for_update(key_share=True)
+    run = (await session.exec(query.execution_options(populate_existing=True))).one_or_none()
+    if run is None:
+        raise _unknown(run_id)
+    return run
+
+
 async def cancel_run(session: AsyncSession, run_id: int) -> Run:
     """Ask for a run's end; the worker brings it about.
 
     Raises:
+        NotFoundError: there is none.
         ConflictError: it has ended already.
     """
-    run = await get_run(session, run_id)
+    run = await lock_run(session, run_id)
     if run.state not in ACTIVE:
         raise ConflictError(f"Run {run_id} has ended already: {run.state}.")
     run.is_cancelled = True
@@ -102,5 +120,9 @@ async def cancel_run(session: AsyncSession, run_id: int) -> Run:
 def end_run(run: Run, state: RunState, error: str | None = None) -> None:
     """Put a run into its last state."""
     run.state = state
-    run.error = error
+    run.error = error and error.replace("\0", "")  # a trainer's words; TEXT takes no NUL
     run.ended_at = utc_now()
+
+
+def _unknown(run_id: int) -> NotFoundError:
+    return NotFoundError(f"There is no run {run_id}. `strop runs list` shows all.")

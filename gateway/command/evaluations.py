@@ -1,0 +1,39 @@
+"""`strop eval`: what a release scores on its alias's newest evaluation set."""
+
+import click
+
+from gateway.command.arguments import alias_argument, split_alias
+from gateway.command.options import Options, StropCommand, pass_options
+from gateway.command.output import Json, answer
+from gateway.command.progress import CountedLine, live_line
+from gateway.command.running import run
+from gateway.command.runs import print_scores
+from gateway.operations import evaluations as operations
+from gateway.operations.resources import Resources
+
+
+@click.command("eval", cls=StropCommand)
+@alias_argument
+@click.option("--release", "number", type=int, help="Which release; default: the champion.")
+@pass_options
+def eval_(options: Options, alias: str, tenant: str, number: int | None) -> None:
+    """Score a release on the newest evaluation set, through the engines that would serve it."""
+    name, owner = split_alias(alias, tenant)
+
+    async def evaluate(resources: Resources) -> Json:
+        with live_line() as tell:
+            line = CountedLine(tell, "Answered")
+            return await operations.evaluate(
+                resources, name, owner, number, on_begin=line.begin, on_answer=line.count
+            )
+
+    answer(options, run(options, evaluate), _show)
+
+
+def _show(body: Json) -> None:
+    made = body["evaluation_set"]
+    click.echo(
+        f"{body['tenant']}/{body['alias']}, release {body['release']}, on evaluation set "
+        f"{made['number']} of {made['dated_at']}:\n"
+    )
+    print_scores(body["evaluations"])

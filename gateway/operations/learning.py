@@ -1,0 +1,62 @@
+"""What learning is doing, in one sentence: a run that is under way, or why there is none. Pure."""
+
+from typing import Any
+
+from gateway.operations.resources import Json
+from serving.store.learning import Decision, Run, RunState
+from serving.store.tables import Alias
+
+
+def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> str:
+    """Say what is happening to an alias, and why nothing is.
+
+    Args:
+        run: its newest.
+        decision: the newest about it.
+    """
+    if run is not None and run.ended_at is None:
+        return tell_run(run)
+    last = f" Last: {tell_run(run)}" if run is not None else ""
+    if alias.is_paused:
+        return f"Learning is paused; `strop aliases resume {alias.name}` lets it go on.{last}"
+    if decision is None:
+        return f"No worker has looked at it yet.{last}"
+    return f"{decision.reason}{last}"
+
+
+def tell_run(run: Run) -> str:
+    """Say where a run stands."""
+    name = f"run {run.id}"
+    if run.is_cancelled and run.ended_at is None:
+        return f"{name} is being cancelled."
+    match run.state:
+        case RunState.QUEUED:
+            return f"{name} waits for a worker."
+        case RunState.TRAINING:
+            return f"{name} trains{_tell_progress(run.progress)}."
+        case RunState.EVALUATING:
+            return f"{name} is being evaluated."
+        case RunState.PASSED | RunState.REJECTED:
+            verdict: Json = run.verdict or {}
+            error = f" Not promoted: {run.error}" if run.error else ""
+            return f"{name} {run.state}. {verdict.get('reason', '')}{error}"
+        case RunState.FAILED:
+            return f"{name} failed: {run.error}"
+        case RunState.CANCELLED:
+            return f"{name} was cancelled."
+
+
+def _tell_progress(progress: dict[str, Any]) -> str:
+    if not progress.get("total_steps"):
+        return progress.get("message", "") and f": {progress['message']}"
+    parts = [f"step {progress.get('step', 0)} of {progress['total_steps']}"]
+    for name, word in (("loss", "loss"), ("valid_loss", "validation")):
+        if progress.get(name) is not None:
+            parts.append(f"{word} {progress[name]:.3f}")
+    if progress.get("seconds_left") is not None:
+        parts.append(f"about {_tell_seconds(progress['seconds_left'])} left")
+    return ": " + ", ".join(parts)
+
+
+def _tell_seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
