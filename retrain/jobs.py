@@ -18,6 +18,8 @@ class Job:
     name: str
     seconds: float
     work: Callable[[], Awaitable[object]]
+    is_repeatable: bool = False
+    """Whether a run in hand may be cut off at the end, because the next one takes it up again."""
     due: asyncio.Event = field(default_factory=asyncio.Event)
     num_runs: int = 0
     num_failures: int = 0
@@ -25,10 +27,13 @@ class Job:
 
 
 async def keep_working(job: Job, stopping: asyncio.Event) -> None:
-    """Run the job whenever it is due, until `stopping`; a run in hand is finished."""
+    """Run the job whenever it is due, until `stopping`; a run in hand is finished or cut off."""
     while await _is_due(job, stopping):
         job.due.clear()
-        await run_once(job)
+        if job.is_repeatable:
+            await _run_until(job, stopping)
+        else:
+            await run_once(job)
         if job.num_failures_in_row:
             # The database or an engine is away: look again, at a growing distance.
             await wait_any(stopping, timeout=pause_seconds(job.num_failures_in_row))
@@ -63,6 +68,18 @@ async def wait_any(*events: asyncio.Event, timeout: float | None = None) -> None
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def _run_until(job: Job, stopping: asyncio.Event) -> None:
+    """Run the job; cut it off when `stopping` is set."""
+    running = asyncio.create_task(run_once(job))
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        running.cancel()
+        await asyncio.wait((running,))
 
 
 async def _is_due(job: Job, stopping: asyncio.Event) -> bool:

@@ -1,8 +1,9 @@
-"""The worker process: takes the journal into the database and gives engines their adapters.
+"""The worker process: takes the journal in, gives engines their adapters, deals reviews, and learns.
 
 1. Every job runs at the start, then every so many seconds (`[worker]` of strop.toml).
 2. Who changes the catalogue says so (NOTIFY): the reconciler then runs at once.
-3. SIGTERM or SIGINT: what is in hand is finished, nothing new begins.
+3. SIGTERM or SIGINT: what is in hand is finished, nothing new begins; a run's step, which may take
+   minutes and can be taken again, is cut off.
 """
 
 import asyncio
@@ -13,8 +14,12 @@ from functools import partial
 import httpx
 import psycopg
 
+from monitoring.reviews import sample_reviews
+from retrain.executor import LocalExecutor
 from retrain.jobs import Job, keep_working, pause_seconds, wait_any
+from retrain.learn import advance_runs, look_at_aliases
 from retrain.schedule import Schedule
+from retrain.shop import Shop
 from serving.fleet.engines import engines_of
 from serving.fleet.reconcile import reconcile
 from serving.journal.ingest import ingest
@@ -24,6 +29,8 @@ from serving.store.database import Database
 _logger = logging.getLogger("strop.retrain")
 
 _HEARTBEAT_SECONDS = 60.0
+_LEARN_SECONDS = 1.0
+_SAMPLE_SECONDS = 2.0
 
 
 def run_worker(settings: Settings, url: str, only: str | None = None) -> None:
@@ -31,7 +38,7 @@ def run_worker(settings: Settings, url: str, only: str | None = None) -> None:
 
     Args:
         url: of the database.
-        only: the one job to run, `ingest` or `reconcile`; None: all of them.
+        only: the name of the one job to run; None: all of them.
     """
     asyncio.run(_run(settings, url, only))
 
@@ -53,6 +60,14 @@ def make_jobs(
     settings: Settings, database: Database, client: httpx.AsyncClient, only: str | None
 ) -> list[Job]:
     """Return the jobs of a worker, or the one that is asked for."""
+    engines = engines_of(settings, client)
+    shop = Shop(
+        database=database,
+        settings=settings,
+        engines=engines,
+        client=client,
+        executor=LocalExecutor(settings.train.command),
+    )
     jobs = [
         Job(
             name="ingest",
@@ -62,7 +77,23 @@ def make_jobs(
         Job(
             name="reconcile",
             seconds=settings.worker.reconcile_seconds,
-            work=partial(reconcile, database, settings, engines_of(settings, client)),
+            work=partial(reconcile, database, settings, engines),
+        ),
+        Job(
+            name="sample",
+            seconds=_SAMPLE_SECONDS,
+            work=partial(sample_reviews, database, settings.learning.review_share),
+        ),
+        Job(
+            name="learn",
+            seconds=_LEARN_SECONDS,
+            work=partial(advance_runs, shop),
+            is_repeatable=True,
+        ),
+        Job(
+            name="look",
+            seconds=settings.learning.check_seconds,
+            work=partial(look_at_aliases, shop),
         ),
     ]
     return [job for job in jobs if only in (None, job.name)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from serving.fleet.supervise import ChildStatus
 
@@ -27,7 +28,8 @@ def live_line() -> Generator[Callable[[str], None]]:
     """
     if sys.stderr.isatty():
         with Console(stderr=True).status("Starting") as status:
-            yield status.update
+            # Text, not markup: a message may hold square brackets.
+            yield lambda text: status.update(Text(text))
     else:
         yield _Printed().tell
 
