@@ -6,7 +6,7 @@ import click
 
 from gateway.command.arguments import alias_argument, split_alias, tenant_option
 from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.output import Json, answer, print_facts, print_table, short_time
 from gateway.command.running import CONSOLE, run
 from gateway.operations import datasets as operations
 from serving.store.learning import Split
@@ -127,7 +127,7 @@ def _show(body: Json) -> None:
             "train": body["num_train"],
             "valid": body["num_valid"],
             "evaluation set": body["evaluation_set"],
-            "created": body["created_at"],
+            "created": short_time(body["created_at"]),
             "digest": body["digest"],
             **{f"from {name}": count for name, count in manifest["sources"].items()},
             **{f"dropped, {name}": count for name, count in manifest["dropped"].items()},
@@ -159,6 +159,11 @@ def _show_list(body: Json) -> None:
 def _cells(rows: list[Json], first: str, *names: str) -> list[tuple[object, ...]]:
     """Return the rows of a table: the first column, the alias, the others."""
     return [
-        (row[first], f"{row['tenant']}/{row['alias']}", *(row[name] for name in names))
+        (row[first], f"{row['tenant']}/{row['alias']}", *(_cell(name, row[name]) for name in names))
         for row in rows
     ]
+
+
+def _cell(name: str, value: object) -> object:
+    is_moment = name.endswith("at") and isinstance(value, str)
+    return short_time(str(value)) if is_moment else value

@@ -4,7 +4,7 @@ import click
 
 from gateway.command.arguments import alias_argument, split_alias
 from gateway.command.options import Options, StropCommand, pass_options
-from gateway.command.output import Json, answer
+from gateway.command.output import Json, answer, short_time
 from gateway.command.progress import CountedLine, live_line
 from gateway.command.running import run
 from gateway.command.runs import print_scores
@@ -34,6 +34,6 @@ def _show(body: Json) -> None:
     made = body["evaluation_set"]
     click.echo(
         f"{body['tenant']}/{body['alias']}, release {body['release']}, on evaluation set "
-        f"{made['number']} of {made['dated_at']}:\n"
+        f"{made['number']} of {short_time(made['dated_at'])}:\n"
     )
     print_scores(body["evaluations"])

@@ -2,7 +2,7 @@
 
 import click
 
-from gateway.command.output import Json, print_facts, print_table
+from gateway.command.output import Json, print_facts, print_table, short_time
 
 
 def show_lineage(body: Json) -> None:
@@ -20,7 +20,7 @@ def show_lineage(body: Json) -> None:
     print_table(
         ("PROMOTED AT", "FROM", "BY", "FORCED", "REASON"),
         [
-            (flip["at"], flip["from"], flip["actor"], flip["is_forced"], flip["reason"])
+            (short_time(flip["at"]), flip["from"], flip["actor"], flip["is_forced"], flip["reason"])
             for flip in body["promotions"]
         ],
         empty="It has not been promoted yet.",
@@ -51,5 +51,5 @@ def _facts(body: Json) -> Json:
 
 def _name(found: Json) -> str:
     if "file" in found:
-        return f"{found['id']}: {found['file']}, by {found['actor']} at {found['at']}"
+        return f"{found['id']}: {found['file']}, by {found['actor']} {short_time(found['at'])}"
     return str(found.get("rater") or found.get("reviewer"))

@@ -39,6 +39,11 @@ def print_facts(facts: Json) -> None:
         click.echo(f"{click.style(name.ljust(width), dim=True)}  {value}")
 
 
+def short_time(moment: str | None) -> str | None:
+    """Return an ISO moment as people read it: to the second, UTC as all of ours."""
+    return moment and moment[:19].replace("T", " ")
+
+
 def _print_rich(columns: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

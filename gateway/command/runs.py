@@ -6,7 +6,7 @@ import click
 
 from gateway.command.arguments import alias_argument, split_alias, tenant_option
 from gateway.command.options import Options, StropCommand, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.output import Json, answer, print_facts, print_table, short_time
 from gateway.command.progress import live_line
 from gateway.command.running import CONSOLE, run
 from gateway.operations import runs as operations
@@ -120,9 +120,9 @@ def _show(body: Json) -> None:
             "dataset": body["dataset"],
             "release": body["release"],
             "against": body["champion"],
-            "created": body["created_at"],
-            "started": body["started_at"],
-            "ended": body["ended_at"],
+            "created": short_time(body["created_at"]),
+            "started": short_time(body["started_at"]),
+            "ended": short_time(body["ended_at"]),
         }
     )
     if body["evaluations"]:
@@ -140,8 +140,8 @@ def _show_list(body: Json) -> None:
                 found["state"],
                 found["trigger"],
                 found["release"],
-                found["created_at"],
-                found["ended_at"],
+                short_time(found["created_at"]),
+                short_time(found["ended_at"]),
             )
             for found in body["runs"]
         ],

@@ -46,6 +46,7 @@ async def import_file(
         "file": path.name,
         "split": split.value,
         "num_rows": imported.num_rows,
+        "num_repeated": imported.num_repeated,
         "num_training_rows": imported.num_training_rows,
         "evaluation_set": describe_set(made) if made else None,
         "missing": list(imported.missing),

@@ -16,7 +16,7 @@ def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> s
     """
     if run is not None and run.ended_at is None:
         return tell_run(run)
-    last = f" Last: {tell_run(run)}" if run is not None else ""
+    last = f" {tell_run(run)}" if run is not None else ""
     if alias.is_paused:
         return f"Learning is paused; `strop aliases resume {alias.name}` lets it go on.{last}"
     if decision is None:
@@ -26,12 +26,12 @@ def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> s
 
 def tell_run(run: Run) -> str:
     """Say where a run stands."""
-    name = f"run {run.id}"
+    name = f"Run {run.id}"
     if run.is_cancelled and run.ended_at is None:
         return f"{name} is being cancelled."
     match run.state:
         case RunState.QUEUED:
-            return f"{name} waits for a worker."
+            return f"{name} waits for the worker, which `strop up` runs."
         case RunState.TRAINING:
             return f"{name} trains{_tell_progress(run.progress)}."
         case RunState.EVALUATING:

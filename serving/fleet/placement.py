@@ -10,11 +10,14 @@ from serving.store.tables import GatewayWorker
 
 
 def desired_adapters(catalog: Catalog, pool: str) -> set[str]:
-    """Return what each replica of a pool ought to hold: champions, challengers and previous."""
+    """Return what each replica of a pool ought to hold.
+
+    Champions, challengers and previous; and candidates for as long as a run evaluates them.
+    """
+    served = (release for alias in catalog.all_aliases for release in alias.releases)
     return {
         release.adapter
-        for alias in catalog.all_aliases
-        for release in alias.releases
+        for release in (*served, *catalog.under_evaluation)
         if release.pool == pool and release.adapter is not None
     }
 

@@ -67,6 +67,8 @@ class Catalog:
     """(tenant, name) -> alias."""
     shared: Mapping[str, Alias] = field(default_factory=dict)
     """name -> alias that every tenant may call."""
+    under_evaluation: tuple[Release, ...] = ()
+    """Candidates that runs are evaluating: engines hold them, and no client can call them."""
 
     @property
     def all_aliases(self) -> tuple[Alias, ...]:

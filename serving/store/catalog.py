@@ -6,6 +6,7 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.routing import catalog as routing
+from serving.store.learning import Run
 from serving.store.tables import Adapter, Alias, Key, Release, Revision
 
 
@@ -19,12 +20,15 @@ async def load_catalog(session: AsyncSession) -> routing.Catalog:
         revision = await _revision(session)
         principals = await _principals(session)
         aliases = await _aliases(session)
+        # After the aliases: a candidate is evaluated no more only once it is the champion.
+        under_evaluation = await _under_evaluation(session)
         if await _revision(session) == revision:
             return routing.Catalog(
                 revision=revision,
                 principals=principals,
                 aliases={(alias.tenant, alias.name): alias for alias in aliases},
                 shared={alias.name: alias for alias in aliases if alias.is_shared},
+                under_evaluation=under_evaluation,
             )
 
 
@@ -71,6 +75,19 @@ async def _aliases(session: AsyncSession) -> list[routing.Alias]:
         owners[alias.id] = alias
         releases[release.id] = _release(release, adapter)
     return [_alias(alias, releases) for alias in owners.values()]
+
+
+async def _under_evaluation(session: AsyncSession) -> tuple[routing.Release, ...]:
+    """Read the candidates of runs that have not ended: judged, or passed and not promoted yet."""
+    rows = await session.exec(
+        select(Release, Adapter)
+        .join(Run, col(Run.release_id) == Release.id)
+        .join(Adapter, col(Adapter.id) == Release.adapter_id)
+        .where(col(Run.ended_at).is_(None))
+        .order_by(col(Release.id))
+        .execution_options(populate_existing=True)
+    )
+    return tuple(_release(release, adapter) for release, adapter in rows)
 
 
 def _alias(row: Alias, releases: dict[int | None, routing.Release]) -> routing.Alias:

@@ -14,18 +14,12 @@ def messages_of(inference: Inference) -> list[dict[str, Any]]:
     return [turn for turn in request.get("messages") or [] if isinstance(turn, dict)]
 
 
-def answer_of(inference: Inference) -> str | None:
-    """Return the text of the first choice; None where there is none."""
-    content = _message(inference).get("content")
-    return content if isinstance(content, str) else None
-
-
 def readable_answer(inference: Inference) -> str:
     """Return the first choice for people: its text, else its tool calls as JSON."""
-    text = answer_of(inference)
-    if text is not None:
-        return text
-    calls = _message(inference).get("tool_calls")
+    message = _message(inference)
+    if isinstance(message.get("content"), str):
+        return str(message["content"])
+    calls = message.get("tool_calls")
     return json.dumps(calls, ensure_ascii=False) if calls else ""
 
 

@@ -198,7 +198,7 @@ class DatasetRow(SQLModel, table=True):
 
 
 class Run(SQLModel, table=True):
-    """One attempt to train. An alias has one active run at most, and one for a period, ever."""
+    """One attempt to train. An alias has one under way at most, and one for a period, ever."""
 
     __tablename__ = "strop_run"
     __table_args__ = (
@@ -206,7 +206,7 @@ class Run(SQLModel, table=True):
             "uq_strop_run_active",
             "alias_id",
             unique=True,
-            postgresql_where="state IN ('queued', 'training', 'evaluating')",
+            postgresql_where="ended_at IS NULL",
         ),
         UniqueConstraint("alias_id", "period", name="uq_strop_run_period"),
     )

@@ -71,8 +71,8 @@ async def list_runs(session: AsyncSession, alias: Alias | None = None) -> list[R
 
 
 async def list_active_runs(session: AsyncSession) -> list[Run]:
-    """Return the runs that are under way, oldest first."""
-    query = select(Run).where(col(Run.state).in_(ACTIVE)).order_by(col(Run.id))
+    """Return the runs that have not ended, oldest first: one that passed is yet to be promoted."""
+    query = select(Run).where(col(Run.ended_at).is_(None)).order_by(col(Run.id))
     return list(await session.exec(query))
 
 

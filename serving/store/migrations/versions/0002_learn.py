@@ -212,7 +212,7 @@ def upgrade() -> None:
         "strop_run",
         ["alias_id"],
         unique=True,
-        postgresql_where="state IN ('queued', 'training', 'evaluating')",
+        postgresql_where="ended_at IS NULL",
     )
     op.create_index(op.f("ix_strop_run_release_id"), "strop_run", ["release_id"], unique=False)
     op.create_table(
