@@ -1,69 +1,109 @@
 """From rows of the database to what a dataset is made of: the reading side of learning."""
 
-from datetime import datetime
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from retrain.examples import Example, Message, example_of
+from retrain.examples import Example, Message, example_of, text_of
 from retrain.sources import Gathered, Judgement
-from serving.store.inferences import answer_of, messages_of
 from serving.store.learning import EvaluationSet, ExampleRow, Import, Review, Source, Verdict
-from serving.store.tables import Alias, Feedback, Inference
+from serving.store.tables import Alias, Feedback, Inference, Release
+
+CHAT = "/v1/chat/completions"
 
 
-async def gather_rows(
-    session: AsyncSession, alias: Alias, system_prompt: str | None
-) -> list[Gathered]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathering:
+    """Everything that might train an alias, and what its reviewers found."""
+
+    rows: list[Gathered]
+    judgements: list[Judgement]
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Reviewed inferences that never train, by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A reviewed inference with all that was said about it."""
+
+    review: Review
+    inference: Inference
+    system_prompt: str | None
+    """Of the release that answered."""
+    demonstration: tuple[str, str] | None
+    """What the reviewer accepted, as it was then; and whose it was."""
+
+
+async def gather(session: AsyncSession, alias: Alias) -> Gathering:
     """Return every row that might train the alias: imported, corrected, reviewed, demonstrated."""
-    return [
-        *await _imported(session, alias),
-        *await _reviewed(session, alias, system_prompt),
-    ]
-
-
-async def gather_judgements(session: AsyncSession, alias: Alias) -> list[Judgement]:
-    """Return what reviewers found of the alias's answers."""
-    return [
-        Judgement(output=answer_of(inference) or "", verdict=review.verdict, at=review.reviewed_at)
-        for review, inference, _ in await _judged(session, alias)
-        if review.verdict is not None and review.reviewed_at is not None
-    ]
+    gathering = Gathering(rows=await _imported(session, alias), judgements=[])
+    for judged in await _judged(session, alias):
+        gathering.judgements.extend(_judgements(judged))
+        found = _gathered(judged, alias)
+        if isinstance(found, Gathered):
+            gathering.rows.append(found)
+        else:
+            gathering.left_out[found] += 1
+    return gathering
 
 
 async def gather_evaluation(session: AsyncSession, alias: Alias) -> list[Example]:
     """Return the items of all of the alias's evaluation sets, old ones too."""
-    rows = await session.exec(
-        select(ExampleRow).where(
+    contents = await session.exec(
+        select(ExampleRow.content).where(
             ExampleRow.alias_id == alias.id, col(ExampleRow.evaluation_set_id).is_not(None)
         )
     )
-    return [example_of(row.content) for row in rows]
+    return [example_of(content) for content in contents]
 
 
 async def items_of(session: AsyncSession, evaluation_set: EvaluationSet) -> list[Example]:
     """Return the items of one evaluation set, in their order."""
-    rows = await session.exec(
-        select(ExampleRow)
+    contents = await session.exec(
+        select(ExampleRow.content)
         .where(ExampleRow.evaluation_set_id == evaluation_set.id)
         .order_by(col(ExampleRow.position))
     )
-    return [example_of(row.content) for row in rows]
+    return [example_of(content) for content in contents]
 
 
-def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message, ...]:
-    """Return the turns of a chat without the alias's own system prompt; empty if it was no chat."""
-    turns = [_turn(turn) for turn in messages_of(inference)]
-    if turns and turns[0] == Message("system", system_prompt):
-        turns = turns[1:]
-    return tuple(turns)
+def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message, ...] | None:
+    """Return the turns of a chat without the alias's own system prompt.
+
+    Returns:
+        None for what cannot be read as turns of text: other endpoints, images, sound.
+    """
+    if inference.endpoint != CHAT or not isinstance(inference.request, dict):
+        return None
+    try:
+        turns = tuple(_turn(turn) for turn in inference.request.get("messages", []))
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        return None
+    return turns[1:] if turns[:1] == (Message("system", system_prompt),) else turns
+
+
+def answer_of(inference: Inference) -> Message | None:
+    """Return the first choice, whole; None where there is none, or less than the model had to say."""
+    if inference.is_truncated or not isinstance(inference.response, dict):
+        return None
+    choices = inference.response.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict) or first.get("finish_reason") == "length":
+        return None
+    try:
+        answer = _turn(first.get("message") or {})
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        return None
+    return answer if answer.role == "assistant" and text_of(answer) else None
 
 
 async def _imported(session: AsyncSession, alias: Alias) -> list[Gathered]:
     rows = await session.exec(
-        select(ExampleRow)
+        select(ExampleRow.id, ExampleRow.content, ExampleRow.at)
         .join(Import, col(Import.id) == ExampleRow.import_id)
         .where(
             ExampleRow.alias_id == alias.id,
@@ -74,70 +114,122 @@ async def _imported(session: AsyncSession, alias: Alias) -> list[Gathered]:
     )
     return [
         Gathered(
-            example=example_of(row.content),
-            source=Source.IMPORT,
-            source_id=str(row.id),
-            at=row.at,
+            example=example_of(content), source=Source.IMPORT, source_id=str(row_id), at=said_at
         )
-        for row in rows
+        for row_id, content, said_at in rows
     ]
 
 
-async def _reviewed(
-    session: AsyncSession, alias: Alias, system_prompt: str | None
-) -> list[Gathered]:
-    found = [
-        _gathered(review, inference, rater, system_prompt)
-        for review, inference, rater in await _judged(session, alias)
-        if inference.is_trainable
-    ]
-    return [row for row in found if row is not None]
-
-
-async def _judged(session: AsyncSession, alias: Alias) -> list[Any]:
-    """Return (review, inference, rater whose demonstration was accepted) of every judged answer."""
-    raters = select(Feedback.id, Feedback.rater).distinct().subquery()
+async def _judged(session: AsyncSession, alias: Alias) -> list[_Judged]:
     rows = await session.exec(
-        select(Review, Inference, raters.c.rater)
+        select(Review, Inference, Release.system_prompt)
         .join(
             Inference,
             (col(Inference.id) == Review.inference_id)
             & (col(Inference.begun_at) == Review.begun_at),
         )
-        .join(raters, raters.c.id == Review.feedback_id, isouter=True)
+        .join(Release, col(Release.id) == Inference.release_id, isouter=True)
         .where(Review.alias_id == alias.id, col(Review.verdict).is_not(None))
-        .order_by(col(Review.reviewed_at))
+        .order_by(col(Review.reviewed_at), col(Review.inference_id))
     )
-    return list(rows)
+    accepted = await _accepted(session, alias)
+    return [
+        _Judged(
+            review=review,
+            inference=inference,
+            system_prompt=system_prompt,
+            demonstration=accepted.get(review.feedback_id),
+        )
+        for review, inference, system_prompt in rows
+    ]
 
 
-def _gathered(
-    review: Review, inference: Inference, rater: str | None, system_prompt: str | None
-) -> Gathered | None:
-    prompt = prompt_of(inference, system_prompt)
-    answer, source = _best_answer(review, inference)
-    if not prompt or not answer:
-        return None
-    at = review.reviewed_at
-    assert isinstance(at, datetime)
+async def _accepted(session: AsyncSession, alias: Alias) -> dict[str | None, tuple[str, str]]:
+    """Return the demonstrations that reviewers accepted: feedback id -> text, rater."""
+    rows = await session.exec(
+        select(Feedback.id, Feedback.demonstration, Feedback.rater)
+        .join(Review, col(Review.feedback_id) == Feedback.id)
+        # What the rater wrote after the review, nobody has accepted.
+        .where(Review.alias_id == alias.id, col(Feedback.given_at) <= col(Review.reviewed_at))
+        .distinct(col(Feedback.id))
+        .order_by(col(Feedback.id), col(Feedback.given_at).desc())
+    )
+    return {key: (text, rater) for key, text, rater in rows if text}
+
+
+def _judgements(judged: _Judged) -> list[Judgement]:
+    """Return what a review says of outputs: of the model's answer, and of the right one."""
+    review, at = judged.review, judged.review.reviewed_at
+    assert at is not None
+    answer = answer_of(judged.inference)
+    given = review.corrected or (judged.demonstration and judged.demonstration[0])
+    found = []
+    if answer is not None:
+        is_right = review.verdict is Verdict.CORRECT
+        found.append(Judgement(output=text_of(answer), is_right=is_right, at=at))
+    if given:
+        found.append(Judgement(output=given, is_right=True, at=at))
+    return found
+
+
+def _gathered(judged: _Judged, alias: Alias) -> Gathered | str:
+    """Return the row that a review makes, or why it makes none."""
+    inference, review = judged.inference, judged.review
+    if not inference.is_trainable:
+        return "no_train"
+    if inference.tenant != alias.tenant:
+        return "other_tenant"
+    prompt = prompt_of(inference, judged.system_prompt)
+    if not prompt:
+        return "no_chat_of_text"
+    answer, source, rater = _best_answer(judged)
+    if answer is None:
+        return "no_whole_answer" if review.verdict is Verdict.CORRECT else "wrong_uncorrected"
+    assert review.reviewed_at is not None
     return Gathered(
-        example=Example(prompt=prompt, answer=Message("assistant", answer)),
+        example=Example(prompt=prompt, answer=answer, tools=_tools_of(inference)),
         source=source,
         source_id=inference.id,
-        at=at,
+        at=review.reviewed_at,
         rater=rater,
         reviewer=review.reviewer,
     )
 
 
-def _best_answer(review: Review, inference: Inference) -> tuple[str | None, Source]:
-    if review.corrected is not None:
-        is_users = review.feedback_id is not None
-        return review.corrected, Source.DEMONSTRATION if is_users else Source.CORRECTION
+def _best_answer(judged: _Judged) -> tuple[Message | None, Source, str | None]:
+    """Return the answer that ought to be learned, where it is from, and whose demonstration it is."""
+    review = judged.review
+    if judged.demonstration is not None:
+        text, rater = judged.demonstration
+        return Message("assistant", review.corrected or text), Source.DEMONSTRATION, rater
+    if review.corrected:
+        return Message("assistant", review.corrected), Source.CORRECTION, None
     is_correct = review.verdict is Verdict.CORRECT
-    return (answer_of(inference) if is_correct else None), Source.REVIEWED
+    return (answer_of(judged.inference) if is_correct else None), Source.REVIEWED, None
+
+
+def _tools_of(inference: Inference) -> tuple[Any, ...]:
+    tools = inference.request.get("tools")
+    return tuple(tools) if isinstance(tools, list) else ()
 
 
 def _turn(turn: dict[str, Any]) -> Message:
-    known = {name: turn[name] for name in Message.__struct_fields__ if name in turn}
-    return msgspec.convert(known, Message)
+    """Read a turn as the engine did; parts of text become one text, as its templates see them.
+
+    Raises:
+        msgspec.ValidationError: it holds something other than text.
+        UnicodeEncodeError: its text cannot be written.
+    """
+    known = {name: turn[name] for name in Message.__struct_fields__ if turn.get(name) is not None}
+    if isinstance(known.get("content"), list):
+        parts = msgspec.convert(known["content"], list[_TextPart])
+        known["content"] = "\n".join(part.text for part in parts)
+    if not known.get("tool_calls"):
+        known.pop("tool_calls", None)
+    read = msgspec.convert(known, Message)
+    msgspec.json.encode(read)
+    return read
+
+
+class _TextPart(msgspec.Struct, frozen=True, tag="text"):
+    text: str

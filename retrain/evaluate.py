@@ -1,18 +1,22 @@
 """Score a release on an evaluation set, through the engines that would serve it."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 
 from retrain.ask import EngineAsker, ask_all
 from retrain.collect import items_of
-from retrain.scores import score_item, summarise
+from retrain.examples import Example
+from retrain.scores import ItemScore, score_item, summarise
 from retrain.shop import Shop
-from serving.errors import UnavailableError
+from serving.errors import InvalidRequestError, UnavailableError
 from serving.fleet.holding import hold_everywhere
 from serving.store.evaluations import find_evaluation, save_evaluation
 from serving.store.learning import Evaluation, EvaluationSet
 from serving.store.tables import Adapter, Alias, Release, utc_now
+from serving.types import PoolKind, Task
 
 REUSED_FOR = timedelta(days=7)
 
@@ -29,33 +33,44 @@ async def evaluate_release(
     """Return what a release scores on a revision; asked once, and kept.
 
     Every item is answered by the release's own adapter under the release's own system prompt,
-    greedily. Nothing is kept unless all items were answered.
+    greedily. Nothing is kept unless all items were answered or refused.
 
     Raises:
         UnavailableError: no replica of the release's pool is healthy.
         EngineError: an item was not answered, or the adapter cannot be loaded.
+        InvalidRequestError: the pool's engines cannot be asked, or refuse every item.
     """
-    assert evaluation_set.id is not None
-    assert release.id is not None
+    known = await known_evaluation(shop, evaluation_set, release)
+    if known is not None:
+        return known
     async with shop.database.session() as session:
-        known = await find_evaluation(session, evaluation_set.id, release.id)
         items = await items_of(session, evaluation_set)
         adapter = await session.get(Adapter, release.adapter_id) if release.adapter_id else None
-    if known is not None and utc_now() - known.at < REUSED_FOR:
-        return known
     model, askers = await _ready(shop, release, adapter)
     answers = await ask_all(askers, model, items, release.system_prompt, on_answer)
-    expected = [item.answer_text for item in items]
-    scored = [score_item(alias.task, *pair) for pair in zip(expected, answers, strict=True)]
+    scored, summary = await asyncio.to_thread(_score, alias.task, items, answers)
+    assert evaluation_set.id is not None
+    assert release.id is not None
     async with shop.database.session() as session:
         return await save_evaluation(
             session,
             set_id=evaluation_set.id,
             release_id=release.id,
             run_id=run_id,
-            summary=asdict(summarise(alias.task, expected, answers, scored)),
+            summary=summary,
             scores=[item.score for item in scored],
         )
+
+
+async def known_evaluation(
+    shop: Shop, evaluation_set: EvaluationSet, release: Release
+) -> Evaluation | None:
+    """Return what the release scored on the revision in the last days; None: ask it."""
+    assert evaluation_set.id is not None
+    assert release.id is not None
+    async with shop.database.session() as session:
+        known = await find_evaluation(session, evaluation_set.id, release.id)
+    return known if known is not None and utc_now() - known.at < REUSED_FOR else None
 
 
 async def _ready(
@@ -63,6 +78,11 @@ async def _ready(
 ) -> tuple[str, list[EngineAsker]]:
     """Return the name under which the engines answer for a release, and those that do."""
     pool = shop.settings.pool(release.pool)
+    if pool.kind is not PoolKind.VLLM:
+        raise InvalidRequestError(
+            f"Release {release.number} is served from pool {pool.name!r} of kind `{pool.kind}`, "
+            "which cannot be evaluated. Evaluate a release on a pool of kind `vllm`."
+        )
     engines = shop.engines[release.pool]
     if adapter is not None:
         await hold_everywhere(shop.settings, pool, engines, adapter)
@@ -75,3 +95,14 @@ async def _ready(
         )
     askers = [EngineAsker(shop.client, engine.url) for engine in healthy]
     return (adapter.name if adapter else pool.served_name), askers
+
+
+def _score(
+    task: Task, items: Sequence[Example], answers: Sequence[str | None]
+) -> tuple[list[ItemScore], dict[str, Any]]:
+    """Score each item and sum up; an item that the engine refused was answered with nothing."""
+    expected = [item.answer_text for item in items]
+    said = [answer or "" for answer in answers]
+    scored = [score_item(task, *pair) for pair in zip(expected, said, strict=True)]
+    summary = asdict(summarise(task, expected, said, scored))
+    return scored, {**summary, "num_refused": answers.count(None)}

@@ -1,21 +1,23 @@
 """What the triggers decide on, read from the database."""
 
+from collections.abc import Hashable
 from datetime import datetime, timedelta
 
+from sqlalchemy import ScalarSelect
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.build import survey
 from retrain.periods import period_of
-from retrain.triggers import Evidence, Policy
+from retrain.triggers import Evidence, Policy, Stock
 from serving.settings import Settings
+from serving.store.evaluations import count_fresh_items
 from serving.store.learning import (
-    ACTIVE,
     DatasetRow,
     Decision,
     EvaluationSet,
-    ExampleRow,
-    Part,
+    Import,
+    Review,
     Run,
     RunState,
     Trigger,
@@ -43,26 +45,59 @@ def policy_of(settings: Settings, alias: Alias) -> Policy:
 async def gather_evidence(
     session: AsyncSession, settings: Settings, alias: Alias, now: datetime
 ) -> Evidence:
-    """Return what is known of an alias as of `now`."""
+    """Return what is known of an alias as of `now`, but for its stock: a few short queries."""
     window_start = now - timedelta(hours=settings.learning.window_hours)
     ups, downs = await _count_ratings(session, alias, window_start)
-    fell_at = await _fell_at(session, alias)
-    rows = await survey(session, alias)
-    seen = await _rows_seen(session, alias)
     period = period_of(alias.schedule, now, alias.time_zone)
     return Evidence(
         now=now,
         period=period,
-        is_period_done=period is None or await _is_period_done(session, alias, period),
+        period_done=await _period_done(session, alias, period, now) if period else "",
         has_active_run=await _has_active_run(session, alias),
         num_up=ups,
         num_down=downs,
-        fell_at=fell_at,
-        num_examples=len(rows.selection.kept),
-        num_new_examples=sum(r.example.content_hash not in seen for r in rows.selection.kept),
-        num_fresh_items=await _count_fresh_items(session, alias, fell_at) if fell_at else 0,
+        fell_at=await _fell_at(session, alias),
         last_run_ended_at=await _last_run_ended_at(session, alias),
     )
+
+
+async def take_stock(
+    session: AsyncSession, settings: Settings, alias: Alias, fell_at: datetime | None
+) -> Stock:
+    """Return what there is to train on, gathered and cleaned as a run would. Takes seconds.
+
+    Args:
+        fell_at: when quality fell; None where it did not.
+    """
+    material = await survey(session, settings, alias)
+    seen = await _rows_seen(session, alias)
+    fresh = 0
+    if material.evaluation_set is not None and fell_at is not None:
+        assert material.evaluation_set.id is not None
+        fresh = await count_fresh_items(session, material.evaluation_set.id, fell_at)
+    rows = material.parts.train
+    return Stock(
+        num_examples=len(rows),
+        num_new_examples=sum(row.example.content_hash not in seen for row in rows),
+        num_fresh_items=fresh,
+    )
+
+
+async def fingerprint(session: AsyncSession, alias: Alias, fell_at: datetime | None) -> Hashable:
+    """Return what stays the same as long as `take_stock` would count the same. One short query."""
+    imports = select(func.max(Import.id)).where(Import.alias_id == alias.id)
+    replaced = select(func.max(Import.replaced_at)).where(Import.alias_id == alias.id)
+    reviews = select(func.count(), func.max(Review.reviewed_at))
+    sets = select(func.max(EvaluationSet.id)).where(EvaluationSet.alias_id == alias.id)
+    judged = reviews.where(Review.alias_id == alias.id, col(Review.verdict).is_not(None))
+    counted = (await session.exec(judged)).one()
+    rest = select(
+        imports.scalar_subquery(),
+        replaced.scalar_subquery(),
+        sets.scalar_subquery(),
+        _last_judged_run(alias),
+    )
+    return (*counted, *(await session.exec(rest)).one(), fell_at)
 
 
 async def _count_ratings(
@@ -89,78 +124,74 @@ async def _count_ratings(
 
 async def _fell_at(session: AsyncSession, alias: Alias) -> datetime | None:
     """Return when a look first found that quality had fallen under the present champion."""
-    promoted_at = await session.scalar(
-        select(func.max(Promotion.at)).where(Promotion.alias_id == alias.id)
+    promoted_at = (
+        select(func.max(Promotion.at)).where(Promotion.alias_id == alias.id).scalar_subquery()
     )
-    query = select(func.min(Decision.at)).where(
-        Decision.alias_id == alias.id, Decision.trigger == Trigger.QUALITY
+    fell_at: datetime | None = await session.scalar(
+        select(func.min(Decision.at)).where(
+            Decision.alias_id == alias.id,
+            Decision.trigger == Trigger.QUALITY,
+            col(Decision.at) > func.coalesce(promoted_at, alias.created_at),
+        )
     )
-    if promoted_at is not None:
-        query = query.where(col(Decision.at) > promoted_at)
-    fell_at: datetime | None = await session.scalar(query)
     return fell_at
 
 
 async def _rows_seen(session: AsyncSession, alias: Alias) -> set[str]:
-    """Return the rows that the newest promoted run was trained on, by content."""
-    newest = (
-        select(func.max(Run.id))
-        .join(Promotion, col(Promotion.to_release_id) == Run.release_id)
-        .where(Run.alias_id == alias.id)
-        .scalar_subquery()
-    )
+    """Return the rows of the newest run that came to a verdict: they were tried already."""
     rows = await session.exec(
         select(DatasetRow.content_hash)
         .join(Run, col(Run.dataset_id) == DatasetRow.dataset_id)
-        .where(col(Run.id) == newest, col(DatasetRow.part).in_([Part.TRAIN, Part.VALID]))
+        .where(col(Run.id) == _last_judged_run(alias))
     )
     return set(rows)
 
 
-async def _is_period_done(session: AsyncSession, alias: Alias, period: str) -> bool:
-    """Whether the period needs no run: it has one, the alias is younger, or quality did it.
+def _last_judged_run(alias: Alias) -> ScalarSelect[int | None]:
+    judged = (RunState.PASSED, RunState.REJECTED)
+    newest = select(func.max(Run.id)).where(Run.alias_id == alias.id, col(Run.state).in_(judged))
+    return newest.scalar_subquery()
+
+
+async def _period_done(session: AsyncSession, alias: Alias, period: str, now: datetime) -> str:
+    """Say why the period needs no run; empty: it needs one.
 
     The period in which an alias is made counts as done, and so does one in which a run that
-    quality asked for was promoted.
+    quality asked for was promoted. A run of its own counts however it ended.
     """
-    if period_of(alias.schedule, alias.created_at, alias.time_zone) == period:
-        return True
-    own = select(Run.id).where(Run.alias_id == alias.id, Run.period == period)
-    if (await session.exec(own)).first() is not None:
-        return True
+    made_in = period_of(alias.schedule, alias.created_at, alias.time_zone)
+    if made_in == period or alias.created_at > now:
+        return "the alias was made in it"
+    own = await session.exec(select(Run).where(Run.alias_id == alias.id, Run.period == period))
+    run = own.first()
+    if run is not None:
+        again = "" if run.state is RunState.PASSED else ", and is not repeated before the next one"
+        return f"run {run.id} {_ended_as(run)}{again}"
     promoted = await session.exec(
-        select(Run.ended_at).where(
+        select(Run.id, Promotion.at)
+        .join(Promotion, col(Promotion.to_release_id) == Run.release_id)
+        .where(
             Run.alias_id == alias.id,
             Run.trigger == Trigger.QUALITY,
-            Run.state == RunState.PASSED,
+            ~col(Promotion.is_rollback),
         )
+        .order_by(col(Promotion.at).desc())
+        .limit(1)
     )
-    return any(
-        ended is not None and period_of(alias.schedule, ended, alias.time_zone) == period
-        for ended in promoted
-    )
+    for run_id, at in promoted:
+        if period_of(alias.schedule, at, alias.time_zone) == period:
+            return f"run {run_id}, which quality asked for, was promoted in it"
+    return ""
+
+
+def _ended_as(run: Run) -> str:
+    verbs = {RunState.PASSED: "passed", RunState.FAILED: "failed"}
+    return verbs.get(run.state, f"was {run.state}")
 
 
 async def _has_active_run(session: AsyncSession, alias: Alias) -> bool:
-    query = select(Run.id).where(Run.alias_id == alias.id, col(Run.state).in_(ACTIVE))
+    query = select(Run.id).where(Run.alias_id == alias.id, col(Run.ended_at).is_(None))
     return (await session.exec(query)).first() is not None
-
-
-async def _count_fresh_items(session: AsyncSession, alias: Alias, since: datetime) -> int:
-    """Count the newest revision's items that are dated after `since`."""
-    newest = (
-        select(EvaluationSet.id)
-        .where(EvaluationSet.alias_id == alias.id)
-        .order_by(col(EvaluationSet.number).desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    query = (
-        select(func.count())
-        .select_from(ExampleRow)
-        .where(col(ExampleRow.evaluation_set_id) == newest, col(ExampleRow.at) > since)
-    )
-    return (await session.exec(query)).one()
 
 
 async def _last_run_ended_at(session: AsyncSession, alias: Alias) -> datetime | None:

@@ -10,6 +10,7 @@ report by), `at` (when it was said: RFC 3339), `retrieved` (passages the answer 
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -172,10 +173,8 @@ def _call(call: Any) -> Any:
     if not isinstance(function, dict):
         return call
     arguments = function.get("arguments")
-    try:
+    with suppress(ValueError):  # a model's, and wrong: compared as the text that it is
         arguments = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:  # a model's, and wrong: compared as the text that it is
-        pass
     return {"name": function.get("name"), "arguments": arguments}
 
 

@@ -1,41 +1,89 @@
 """A dataset is built once, hashed, and never changed: files for the trainer, rows for lineage."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from sqlmodel import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.sources import Gathered
 from retrain.spec import write_rows
+from retrain.split import Parts
+from serving.errors import ConfigurationError, ConflictError
 from serving.store.learning import Dataset, DatasetRow, EvaluationSet, Part
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """A selection, split."""
-
-    train: Sequence[Gathered]
-    valid: Sequence[Gathered]
-
-    @property
-    def by_part(self) -> dict[Part, Sequence[Gathered]]:
-        """The parts by their name."""
-        return {Part.TRAIN: self.train, Part.VALID: self.valid}
+MANIFEST: Final = "manifest.json"
+_DIGITS: Final = 16
 
 
-def write_files(folder: Path, parts: Parts, system_prompt: str | None) -> dict[str, str]:
-    """Write train.jsonl and valid.jsonl as trainers read them; return the SHA-256 of each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    digests = {}
-    for part, rows in parts.by_part.items():
-        path = folder / f"{part}.jsonl"
-        write_rows(path, (row.example for row in rows), system_prompt)
-        digests[path.name] = sha256(path.read_bytes()).hexdigest()
-    return digests
+def write_files(
+    root: Path, parts: Parts, system_prompt: str | None, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a dataset's folder: train.jsonl and valid.jsonl as trainers read them, manifest.json.
+
+    The folder appears whole or not at all, under its digest: the same rows make the same folder.
+
+    Args:
+        root: where datasets are.
+        facts: what else the manifest tells.
+
+    Returns:
+        The manifest, with the SHA-256 of each file.
+
+    Raises:
+        ConfigurationError: it cannot be written: no space, no permission.
+    """
+    try:
+        with _draft(root) as draft:
+            digests = {}
+            for part, rows in _named(parts):
+                path = draft / f"{part}.jsonl"
+                write_rows(path, (row.example for row in rows), system_prompt)
+                digests[path.name] = _digest(path)
+            manifest = {"files": digests, **facts}
+            text = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"))
+            (draft / MANIFEST).write_bytes(text)
+            _publish(draft, folder_of(root, digest_of(manifest)))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The dataset was not written to {root}: {error}. Nothing is left of it; see to "
+            "permissions and space, then build it again."
+        ) from error
+    return manifest
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Return what identifies a dataset: SHA-256 of its manifest, hexadecimal."""
+    return sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()
+
+
+def folder_of(root: Path, digest: str) -> Path:
+    """Return the folder of the dataset with this digest."""
+    return root / digest[:_DIGITS]
+
+
+def verify_files(root: Path, dataset: Dataset) -> None:
+    """Compute the hashes of a dataset's files again.
+
+    Raises:
+        ConflictError: a file is missing or is not what was frozen.
+    """
+    folder = folder_of(root, dataset.digest)
+    for name, digest in dataset.manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or _digest(path) != digest:
+            raise ConflictError(
+                f"{path} is not what was frozen as dataset {dataset.id}. Put it back from a copy, "
+                "or build a new dataset.",
+                code="dataset_changed",
+            )
 
 
 async def save_dataset(
@@ -48,7 +96,7 @@ async def save_dataset(
     """Record a dataset and the origin of each of its rows."""
     dataset = Dataset(
         alias_id=alias_id,
-        digest=sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest(),
+        digest=digest_of(manifest),
         num_train=len(parts.train),
         num_valid=len(parts.valid),
         manifest=manifest,
@@ -56,20 +104,51 @@ async def save_dataset(
     )
     session.add(dataset)
     await session.flush()
-    assert dataset.id is not None
-    ordered = [(part, row) for part, rows in parts.by_part.items() for row in rows]
-    session.add_all(
-        DatasetRow(
-            dataset_id=dataset.id,
-            position=position,
-            part=part,
-            source=row.source,
-            source_id=row.source_id,
-            content_hash=row.example.content_hash,
-            rater=row.rater,
-            reviewer=row.reviewer,
-        )
+    ordered = [(part, row) for part, rows in _named(parts) for row in rows]
+    rows = [
+        {
+            "dataset_id": dataset.id,
+            "position": position,
+            "part": part,
+            "source": row.source,
+            "source_id": row.source_id,
+            "content_hash": row.example.content_hash,
+            "rater": row.rater,
+            "reviewer": row.reviewer,
+        }
         for position, (part, row) in enumerate(ordered)
-    )
-    await session.flush()
+    ]
+    await session.exec(insert(DatasetRow), params=rows)
     return dataset
+
+
+def _named(parts: Parts) -> tuple[tuple[Part, list[Gathered]], ...]:
+    return (Part.TRAIN, list(parts.train)), (Part.VALID, list(parts.valid))
+
+
+@contextmanager
+def _draft(root: Path) -> Iterator[Path]:
+    root.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _publish(draft: Path, folder: Path) -> None:
+    """Give the draft its name, once everything in it is on disk."""
+    for path in (*draft.iterdir(), draft):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    draft.chmod(0o755)
+    if not folder.exists():  # there already, if a build was killed before its commit
+        draft.rename(folder)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -1,20 +1,22 @@
 """Curated files into the database: training rows, and dated revisions of the evaluation set."""
 
+import asyncio
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlmodel import col, func, select, update
+from sqlmodel import col, func, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.examples import Example, content_of, parse_examples
-from retrain.gate import MIN_ITEMS
+from retrain.split import MIN_TEST_ITEMS, num_rows_needed
 from serving.errors import InvalidRequestError
 from serving.settings import Settings
 from serving.store.aliases import id_of
-from serving.store.evaluations import create_set, newest_set
+from serving.store.evaluations import create_set, find_gate_set, lock_material
 from serving.store.learning import EvaluationSet, ExampleRow, Import, Split
 from serving.store.tables import Alias, utc_now
 
@@ -24,6 +26,8 @@ class Imported:
     """What an import came to, and what is still missing."""
 
     num_rows: int
+    num_repeated: int
+    """Rows of an evaluation file that say what another says; they count once."""
     evaluation_set: EvaluationSet | None
     num_training_rows: int
     """Of the alias, this import's included, before cleaning."""
@@ -51,35 +55,42 @@ async def import_file(
     Raises:
         InvalidRequestError: the file cannot be read, or a line is wrong; lines are named.
     """
-    content = _read(path)
-    examples = parse_examples(content.splitlines(), path.name)
+    content = await asyncio.to_thread(_read, path)
+    name = _printable(path.name)
+    examples = await asyncio.to_thread(parse_examples, content.splitlines(), name)
+    await lock_material(session, id_of(alias))
     now = utc_now()
     if replaces and split is Split.TRAIN:
         await _retire_training_rows(session, alias, now)
+    kept = examples if split is Split.TRAIN else _once_each(examples)
     record = Import(
         alias_id=id_of(alias),
         split=split,
-        name=path.name,
+        name=name,
         digest=sha256(content).hexdigest(),
-        num_rows=len(examples),
+        num_rows=len(kept),
         actor=actor,
         at=now,
     )
     session.add(record)
     await session.flush()
-    made = (
-        await add_evaluation_set(session, alias, examples, path.name) if _is_eval(split) else None
-    )
-    if made is None:
-        session.add_all(_rows(examples, id_of(alias), now, import_id=record.id))
-    await session.flush()
-    return await _sum_up(session, settings, alias, len(examples), made)
+    made = None
+    if split is Split.EVAL:
+        made = await add_evaluation_set(session, alias, kept, name, import_id=record.id)
+    else:
+        await _add_rows(session, alias, kept, now, import_id=record.id)
+    return await _sum_up(session, settings, alias, made, len(kept), len(examples) - len(kept))
 
 
 async def add_evaluation_set(
-    session: AsyncSession, alias: Alias, examples: Sequence[Example], origin: str
+    session: AsyncSession,
+    alias: Alias,
+    examples: Sequence[Example],
+    origin: str,
+    *,
+    import_id: int | None = None,
 ) -> EvaluationSet:
-    """Add a revision with its items. It is dated by its oldest item."""
+    """Add a revision with its items, the alias's material locked. Its oldest item dates it."""
     now = utc_now()
     made = await create_set(
         session,
@@ -89,8 +100,7 @@ async def add_evaluation_set(
         digest=digest_of(examples),
         origin=origin,
     )
-    session.add_all(_rows(examples, id_of(alias), now, evaluation_set_id=made.id))
-    await session.flush()
+    await _add_rows(session, alias, examples, now, import_id=import_id, evaluation_set_id=made.id)
     return made
 
 
@@ -99,37 +109,44 @@ def digest_of(examples: Sequence[Example]) -> str:
     return sha256("".join(example.content_hash for example in examples).encode()).hexdigest()
 
 
-def _is_eval(split: Split) -> bool:
-    return split is Split.EVAL
-
-
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _rows(
+def _printable(name: str) -> str:
+    """Return a file's name as the database can keep it: file systems allow any bytes."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _once_each(examples: Sequence[Example]) -> list[Example]:
+    return list({example.content_hash: example for example in examples}.values())
+
+
+async def _add_rows(
+    session: AsyncSession,
+    alias: Alias,
     examples: Sequence[Example],
-    alias_id: int,
     now: datetime,
     *,
-    import_id: int | None = None,
+    import_id: int | None,
     evaluation_set_id: int | None = None,
-) -> list[ExampleRow]:
-    return [
-        ExampleRow(
-            alias_id=alias_id,
-            import_id=import_id,
-            evaluation_set_id=evaluation_set_id,
-            position=position,
-            content=content_of(example),
-            content_hash=example.content_hash,
-            at=example.at or now,
-        )
+) -> None:
+    rows = [
+        {
+            "alias_id": alias.id,
+            "import_id": import_id,
+            "evaluation_set_id": evaluation_set_id,
+            "position": position,
+            "content": content_of(example),
+            "content_hash": example.content_hash,
+            "at": example.at or now,
+        }
         for position, example in enumerate(examples)
     ]
+    await session.exec(insert(ExampleRow), params=rows)
 
 
 async def _retire_training_rows(session: AsyncSession, alias: Alias, now: datetime) -> None:
@@ -148,16 +165,20 @@ async def _sum_up(
     session: AsyncSession,
     settings: Settings,
     alias: Alias,
-    num_rows: int,
     made: EvaluationSet | None,
+    num_rows: int,
+    num_repeated: int,
 ) -> Imported:
-    current = made or await newest_set(session, id_of(alias))
     num_training = await _count_training_rows(session, alias)
+    has_gate_set = await find_gate_set(session, id_of(alias), MIN_TEST_ITEMS) is not None
     return Imported(
         num_rows=num_rows,
+        num_repeated=num_repeated,
         evaluation_set=made,
         num_training_rows=num_training,
-        missing=tuple(_missing(settings, num_training, current)),
+        missing=missing_for_training(
+            num_training, settings.learning.min_examples, has_gate_set=has_gate_set
+        ),
     )
 
 
@@ -175,14 +196,18 @@ async def _count_training_rows(session: AsyncSession, alias: Alias) -> int:
     return (await session.exec(query)).one()
 
 
-def _missing(settings: Settings, num_training: int, current: EvaluationSet | None) -> list[str]:
-    needed = settings.learning.min_examples - num_training
-    missing = [f"{needed} more training rows to train"] if needed > 0 else []
-    if current is None:
-        missing.append(
-            f"an evaluation set of {MIN_ITEMS} rows for the gate, or {MIN_ITEMS} more training "
-            "rows to hold back"
-        )
-    elif current.num_items < MIN_ITEMS:
-        missing.append(f"{MIN_ITEMS - current.num_items} more rows in the evaluation set")
-    return missing
+def missing_for_training(
+    num_rows: int, min_examples: int, *, has_gate_set: bool
+) -> tuple[str, ...]:
+    """Return in words what training and a gate still need, if no row is dropped in cleaning."""
+    short = num_rows_needed(min_examples, wants_test=False) - num_rows
+    if has_gate_set:
+        return (f"{short} more training rows",) if short > 0 else ()
+    held_back = num_rows_needed(min_examples, wants_test=True) - num_rows
+    if held_back <= 0:
+        return ()
+    gate = (
+        f"an evaluation set of {MIN_TEST_ITEMS} rows for the gate (or {held_back} more training "
+        f"rows, of which {MIN_TEST_ITEMS} are held back)"
+    )
+    return (f"{short} more training rows", gate) if short > 0 else (gate,)

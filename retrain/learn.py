@@ -3,17 +3,20 @@
 Two workers may look at once: a run is created under unique indexes, and advanced under a lock.
 """
 
+import asyncio
 import logging
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 from datetime import datetime
 
+import msgspec
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from retrain.evidence import gather_evidence, policy_of
+from retrain.evidence import fingerprint, gather_evidence, policy_of, take_stock
 from retrain.pipeline import advance
 from retrain.shop import Shop
-from retrain.triggers import Evidence, Look, look
+from retrain.triggers import Evidence, Look, Stock, has_fallen, is_due, look
 from serving.errors import StropError
 from serving.store.aliases import id_of, list_aliases
 from serving.store.learning import Action, Decision, Trigger
@@ -22,65 +25,101 @@ from serving.store.tables import Alias, utc_now
 
 log = logging.getLogger("strop.retrain")
 
+_NUMBER = re.compile(r"\d+")
+
 
 async def advance_runs(shop: Shop) -> None:
-    """Let every run that is under way take its next step; one that cannot now holds up no other."""
+    """Let every run that is under way take its next step; none waits for another."""
     async with shop.database.session() as session:
         runs = await list_active_runs(session)
-    for run in runs:
-        assert run.id is not None
-        async with shop.database.lock(f"run/{run.id}") as is_ours:
-            if not is_ours:
-                continue
-            try:
-                await advance(shop, run.id)
-            except StropError as error:
-                log.warning("run %s waits: %s", run.id, error.message)
+    steps = [_advance_alone(shop, run.id) for run in runs if run.id is not None]
+    for failure in await asyncio.gather(*steps, return_exceptions=True):
+        if failure is not None:
+            raise failure
 
 
-async def look_at_aliases(shop: Shop) -> None:
-    """Decide about every alias, keep what is news, and begin the runs that are due."""
-    async with shop.database.session() as session:
-        aliases = await list_aliases(session)
-    for alias in aliases:
+async def look_at_aliases(shop: Shop, now: datetime | None = None) -> None:
+    """Decide about every alias, keep what is news, and begin the runs that are due.
+
+    Args:
+        now: the time that it is; None: the clock's.
+    """
+    async with shop.database.lock("look") as is_ours:
+        if not is_ours:
+            return
         async with shop.database.session() as session:
-            await _look_at(session, shop, alias, utc_now())
+            aliases = await list_aliases(session)
+        for alias in aliases:
+            try:
+                async with shop.database.session() as session:
+                    await _look_at(session, shop, alias, now or utc_now())
+            except StropError as error:
+                log.warning("looking at alias %s/%s: %s", alias.tenant, alias.name, error.message)
+
+
+async def _advance_alone(shop: Shop, run_id: int) -> None:
+    async with shop.database.lock(f"run/{run_id}") as is_ours:
+        if is_ours:
+            await advance(shop, run_id)
 
 
 async def _look_at(session: AsyncSession, shop: Shop, alias: Alias, now: datetime) -> None:
+    policy = policy_of(shop.settings, alias)
     evidence = await gather_evidence(session, shop.settings, alias, now)
-    found = look(policy_of(shop.settings, alias), evidence)
+    if has_fallen(policy, evidence):
+        evidence = replace(evidence, fell_at=evidence.fell_at or now)
+    if is_due(policy, evidence):
+        stock = await _stock_of(session, shop, alias, evidence.fell_at)
+        evidence = replace(evidence, stock=stock)
+    found = look(policy, evidence)
     run_id = None
     if found.action is Action.TRAIN:
-        assert found.trigger is not None
-        run = await create_run(
-            session,
-            id_of(alias),
-            trigger=found.trigger,
-            reason=found.reason,
-            actor="worker",
-            period=evidence.period if found.trigger is Trigger.PERIOD else None,
-        )
-        run_id = run.id if run else None
+        run_id = await _begin(session, alias, found, evidence)
+        if run_id is None:
+            return  # somebody else began one in this moment: the next look sees it
     await _keep_news(session, alias, found, evidence, run_id)
+
+
+async def _stock_of(
+    session: AsyncSession, shop: Shop, alias: Alias, fell_at: datetime | None
+) -> Stock:
+    """Take stock, or remember it from the last look where nothing has come in since."""
+    mark = await fingerprint(session, alias, fell_at)
+    known = shop.stocks.get(id_of(alias))
+    if known is not None and known[0] == mark:
+        return known[1]
+    stock = await take_stock(session, shop.settings, alias, fell_at)
+    shop.stocks[id_of(alias)] = mark, stock
+    return stock
+
+
+async def _begin(
+    session: AsyncSession, alias: Alias, found: Look, evidence: Evidence
+) -> int | None:
+    assert found.trigger is not None
+    is_quality = found.trigger is Trigger.QUALITY
+    run = await create_run(
+        session,
+        id_of(alias),
+        trigger=found.trigger,
+        reason=found.reason,
+        actor="worker",
+        period=None if is_quality else evidence.period,
+        fell_at=evidence.fell_at if is_quality else None,
+    )
+    return run.id if run else None
 
 
 async def _keep_news(
     session: AsyncSession, alias: Alias, found: Look, evidence: Evidence, run_id: int | None
 ) -> None:
-    """Store a decision unless it says what the last one said."""
+    """Store a decision. One that says what the last one said, with other numbers, refreshes it."""
     query = select(Decision).where(Decision.alias_id == alias.id)
     last = (await session.exec(query.order_by(col(Decision.id).desc()).limit(1))).first()
-    if last and (last.action, last.trigger, last.reason) == (
-        found.action,
-        found.trigger,
-        found.reason,
-    ):
+    values = msgspec.to_builtins(asdict(evidence))
+    if last is not None and run_id is None and _gist(last) == _gist(found):
+        last.reason, last.evidence = found.reason, values
         return
-    values = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in asdict(evidence).items()
-    }
     session.add(
         Decision(
             alias_id=id_of(alias),
@@ -93,3 +132,7 @@ async def _keep_news(
         )
     )
     await session.flush()
+
+
+def _gist(decision: Decision | Look) -> tuple[Action, Trigger | None, str]:
+    return decision.action, decision.trigger, _NUMBER.sub("#", decision.reason)

@@ -4,8 +4,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.cron import CronTrigger
-
+from retrain.schedule import next_turn
 from serving.errors import InvalidRequestError
 
 NAMED = ("monthly", "quarterly", "semiannual", "annual", "off")
@@ -14,7 +13,7 @@ _CRON = re.compile(r"^\S+ \S+ \S+ \S+ \S+$")
 
 
 def period_of(schedule: str, at: datetime, zone: str) -> str | None:
-    """Return the name of the period that holds `at`, such as `2026Q4`; None if off.
+    """Return the name of the period that holds `at`, such as `2026Q4`; None if there are none.
 
     Two moments are in the same period exactly when their names are equal, so a process that was
     down at the turn notices it whenever it looks again.
@@ -46,28 +45,28 @@ def check_schedule(schedule: str, zone: str) -> None:
     """Refuse what `period_of` could not read.
 
     Raises:
-        InvalidRequestError: the schedule or the zone is unknown.
+        InvalidRequestError: the schedule or the zone is unknown, or the schedule never fires.
     """
     if len(schedule) > MAX_CHARACTERS:
         raise InvalidRequestError(f"The schedule is longer than {MAX_CHARACTERS} characters.")
-    period_of(schedule, datetime.now(_zone(zone)), zone)
+    if period_of(schedule, datetime.now(_zone(zone)), zone) is None and schedule != "off":
+        raise InvalidRequestError(f"The schedule {schedule!r} never fires. `off` says so plainly.")
 
 
-def _cron_period(schedule: str, local: datetime) -> str:
+def _cron_period(schedule: str, local: datetime) -> str | None:
     if not _CRON.match(schedule):
         raise InvalidRequestError(
             f"The schedule {schedule!r} is none of {', '.join(NAMED)}, and no five cron fields."
         )
     try:
-        trigger = CronTrigger.from_crontab(schedule, timezone=local.tzinfo)
+        turn = next_turn(schedule, local)
     except ValueError as error:
         raise InvalidRequestError(f"The schedule {schedule!r}: {error}.") from error
-    turn = trigger.get_next_fire_time(None, local)
-    return f"until {turn.isoformat()}" if turn else "for ever"
+    return f"until {turn.isoformat()}" if turn else None
 
 
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, OSError) as error:  # OSError: a folder of zones, "America"
         raise InvalidRequestError(f"There is no time zone {name!r}.") from error

@@ -1,36 +1,37 @@
 """The life of a training run. `advance` takes one step; the worker calls it until the run has ended.
 
-    queued      build the dataset (or take the one that was asked for), write the spec, submit
-    training    follow the trainer; when it is done, import its adapter: a candidate release
-    evaluating  base, champion and candidate on the newest evaluation set; the gate; then, if
-                nobody asked by hand, promote what passed
+    queued      build the dataset, unless one was asked for; then submit it to a trainer
+    training    follow the trainer; when it is done, its adapter becomes a candidate release
+    evaluating  base, champion and candidate answer the evaluation set; then the gate judges
+    passed      if nobody asked for the run by hand, the candidate is promoted; then it has ended
 
-Every step can be repeated after a crash: what it made last time is found, not made again.
+Each line is a step, and a step ends with one transaction. A worker that is killed in the middle
+leaves the run where it was, and what the step had made outside the database is found again: files
+by their content, a training by its spec, an adapter by its name, answers by their release.
 """
 
 import logging
-from dataclasses import asdict
-from pathlib import Path
 
 import msgspec
+from sqlmodel.ext.asyncio.session import AsyncSession
 
-from retrain.build import build_dataset, dataset_folder
-from retrain.evaluate import evaluate_release
+from retrain.build import build_dataset
 from retrain.executor import TrainingState, TrainingStatus
-from retrain.gate import Verdict, judge
-from retrain.recipe import count_parameters, default_recipe
+from retrain.judge import judge_run
+from retrain.prepare import prepare_training, run_folder, spec_path
 from retrain.shop import Shop
-from retrain.spec import Limits, TrainingSpec, write_spec
-from serving.errors import ConfigurationError, StropError, UnavailableError
+from serving.errors import NotFoundError, StropError, UnavailableError
 from serving.fleet import swap
 from serving.fleet.adapters import import_adapter
-from serving.store.evaluations import get_set, newest_set
 from serving.store.learning import Dataset, Run, RunState, Trigger
-from serving.store.releases import get_release, list_releases
-from serving.store.runs import end_run, get_run
+from serving.store.releases import get_release
+from serving.store.runs import end_run, get_run, lock_run
 from serving.store.tables import Alias, Release, utc_now
 
 log = logging.getLogger("strop.retrain")
+
+MAX_RESTARTS = 5
+"""Lost trainings go on from their checkpoint; one that is lost ever again will not get through."""
 
 _ENDS = {
     TrainingState.FAILED: RunState.FAILED,
@@ -40,110 +41,132 @@ _ENDS = {
 
 
 async def advance(shop: Shop, run_id: int) -> None:
-    """Take the run's next step. What a person can mend ends the run with its words.
+    """Take the run's next step. The caller sees to it that nobody else does at the same time.
 
-    Raises:
-        UnavailableError: an engine is away; the step is taken again at the next call.
+    An engine that is away, or a registry that cannot be written, is waited for: the step is taken
+    again at the next call, and `run.error` says what is missing. What only a person can mend ends
+    the run with its words. The champion serves on in any case.
     """
-    run = await _load(shop, run_id)
+    async with shop.database.session() as session:
+        run = await get_run(session, run_id)
     try:
-        if run.is_cancelled:
-            await _cancel(shop, run)
-        elif run.state is RunState.QUEUED:
-            await _begin_training(shop, run)
-        elif run.state is RunState.TRAINING:
-            await _follow_training(shop, run)
-        elif run.state is RunState.EVALUATING:
-            await _decide(shop, run)
-    except UnavailableError:
-        raise
+        await _step(shop, run)
+    except UnavailableError as error:
+        await _wait(shop, run, error.message)
     except StropError as error:
         await _end(shop, run, RunState.FAILED, error.message)
 
 
-async def _begin_training(shop: Shop, run: Run) -> None:
+async def _step(shop: Shop, run: Run) -> None:
+    match run.state:
+        case RunState.PASSED:
+            await _promote(shop, run)
+        case _ if run.is_cancelled:
+            await _cancel(shop, run)
+        case RunState.QUEUED if run.dataset_id is None:
+            await _build(shop, run)
+        case RunState.QUEUED:
+            await _submit(shop, run)
+        case RunState.TRAINING:
+            await _follow(shop, run)
+        case RunState.EVALUATING:
+            await _evaluate(shop, run)
+
+
+async def _build(shop: Shop, run: Run) -> None:
     async with shop.database.session() as session:
         alias = await session.get_one(Alias, run.alias_id)
-        if run.dataset_id is None:
-            dataset = await build_dataset(session, shop.settings, alias)
-        else:
-            dataset = await session.get_one(Dataset, run.dataset_id)
-        assert alias.champion_id is not None
-        champion = await get_release(session, alias.champion_id)
-        spec_path = _write_spec(shop, run, dataset, champion.pool)
-        stored = await get_run(session, _id(run))
-        stored.dataset_id = dataset.id
+        dataset = await build_dataset(session, shop.settings, alias)
+        (await _mine(session, run)).dataset_id = dataset.id
+
+
+async def _submit(shop: Shop, run: Run) -> None:
+    async with shop.database.session() as session:
+        alias = await session.get_one(Alias, run.alias_id)
+        dataset = await session.get_one(Dataset, run.dataset_id)
+        champion = await get_release(session, _champion_of(alias))
+    await prepare_training(shop.settings, run, dataset, champion.pool)
+    async with shop.database.session() as session:
+        # Under the row's lock: a run that is cancelled in this moment is not started after it.
+        stored = await _mine(session, run)
+        if stored.is_cancelled:
+            return
+        stored.handle = await shop.executor.submit(spec_path(shop.settings, run))
         stored.state = RunState.TRAINING
         stored.started_at = utc_now()
-        # Under the row's lock, so that a run that was cancelled meanwhile is not started.
-        stored.handle = await shop.executor.submit(spec_path)
+        stored.error = None
 
 
-async def _follow_training(shop: Shop, run: Run) -> None:
+async def _follow(shop: Shop, run: Run) -> None:
     assert run.handle is not None
     status = await shop.executor.poll(run.handle)
     await _note_progress(shop, run, status)
     if status.state is TrainingState.LOST:
-        await shop.executor.submit(Path(run.handle))  # goes on from its last checkpoint
+        await _restart(shop, run, status)
     elif status.state is TrainingState.DONE:
-        await _import_result(shop, run)
+        await _register(shop, run)
     elif status.state in _ENDS:
         await _end(shop, run, _ENDS[status.state], status.message)
 
 
-async def _import_result(shop: Shop, run: Run) -> None:
-    """Make the trainer's folder a candidate release, in one transaction with the run's next state."""
+async def _restart(shop: Shop, run: Run, status: TrainingStatus) -> None:
+    """Let a trainer that was killed go on from its last checkpoint."""
+    if run.num_restarts >= MAX_RESTARTS:
+        words = f"The trainer was lost {MAX_RESTARTS + 1} times. {status.message}"
+        await _end(shop, run, RunState.FAILED, words)
+        return
+    log.warning("run %s lost its trainer, which goes on: %s", run.id, status.message)
+    async with shop.database.session() as session:
+        stored = await _mine(session, run)
+        if stored.is_cancelled:
+            return
+        stored.num_restarts += 1
+        await session.commit()  # counted first: a restart that kills this process counts too
+    await shop.executor.submit(spec_path(shop.settings, run))
+
+
+async def _register(shop: Shop, run: Run) -> None:
+    """Make the trainer's folder a candidate release: wholly, with the run's next state, or not."""
     async with shop.database.session() as session:
         alias = await session.get_one(Alias, run.alias_id)
-        folder = run_folder(shop, run) / "adapter"
+        folder = run_folder(shop.settings, run) / "adapter"
         _, release = await import_adapter(
             session, shop.settings, alias, folder, source=f"run {run.id}"
         )
-        stored = await get_run(session, _id(run))
+        stored = await _mine(session, run)
         stored.release_id = release.id
         stored.state = RunState.EVALUATING
+        stored.error = None
 
 
-async def _decide(shop: Shop, run: Run) -> None:
-    verdict, champion = await _evaluate(shop, run)
+async def _evaluate(shop: Shop, run: Run) -> None:
+    """Have the next release answer; once all have, pass or reject the candidate."""
+    judged = await judge_run(shop, run)
+    if judged is None:
+        return
     async with shop.database.session() as session:
-        stored = await get_run(session, _id(run))
-        stored.verdict = asdict(verdict)
-        stored.champion_id = champion.id
-        end_run(stored, RunState.PASSED if verdict.is_passed else RunState.REJECTED)
-    if verdict.is_passed and run.trigger is not Trigger.MANUAL:
-        await _promote(shop, run, verdict)
+        stored = await _mine(session, run)
+        alias = await session.get_one(Alias, run.alias_id)
+        if stored.is_cancelled or alias.champion_id != judged.champion_id:
+            return  # the next step cancels, or holds the candidate against the new champion
+        stored.verdict = judged.verdict
+        stored.champion_id = judged.champion_id
+        stored.error = None
+        if judged.is_passed and run.trigger is not Trigger.MANUAL:
+            stored.state = RunState.PASSED
+        else:
+            end_run(stored, RunState.PASSED if judged.is_passed else RunState.REJECTED)
 
 
-async def _evaluate(shop: Shop, run: Run) -> tuple[Verdict, Release]:
-    """Score base, champion and candidate on one revision; hold the last two against each other.
-
-    Returns:
-        The verdict, and the champion that it holds the candidate against.
-    """
+async def _promote(shop: Shop, run: Run) -> None:
+    """Swap the winner in. One that may not take over any more stays a candidate that passed."""
     async with shop.database.session() as session:
         alias = await session.get_one(Alias, run.alias_id)
-        evaluation_set = await newest_set(session, run.alias_id)
-        if evaluation_set is None:
-            dataset = await session.get_one(Dataset, run.dataset_id)
-            assert dataset.evaluation_set_id is not None
-            evaluation_set = await get_set(session, dataset.evaluation_set_id)
-        base = (await list_releases(session, alias))[-1]
-        assert alias.champion_id is not None
-        assert run.release_id is not None
-        champion = await get_release(session, alias.champion_id)
-        candidate = await get_release(session, run.release_id)
-    await evaluate_release(shop, alias, evaluation_set, base, run_id=run.id)
-    old = await evaluate_release(shop, alias, evaluation_set, champion, run_id=run.id)
-    new = await evaluate_release(shop, alias, evaluation_set, candidate, run_id=run.id)
-    return judge(old.scores, new.scores), champion
-
-
-async def _promote(shop: Shop, run: Run, verdict: Verdict) -> None:
-    """Swap the winner in. A swap that fails leaves the champion, and a candidate that passed."""
-    async with shop.database.session() as session:
-        assert run.release_id is not None
-        release = await get_release(session, run.release_id)
+        release = await session.get_one(Release, run.release_id)
+    if alias.champion_id == release.id:  # flipped by a worker that died right after
+        await _end(shop, run, RunState.PASSED)
+        return
+    assert run.verdict is not None
     try:
         await swap.promote(
             shop.database,
@@ -152,77 +175,64 @@ async def _promote(shop: Shop, run: Run, verdict: Verdict) -> None:
             run.alias_id,
             release.number,
             actor=f"run {run.id}",
-            reason=verdict.reason,
+            reason=run.verdict["reason"],
             is_forced=False,
         )
+    except UnavailableError:
+        raise
     except StropError as error:
         log.warning("run %s passed, and its release was not promoted: %s", run.id, error.message)
-        async with shop.database.session() as session:
-            (await get_run(session, _id(run))).error = error.message
+        await _end(shop, run, RunState.PASSED, error.message)
+    else:
+        await _end(shop, run, RunState.PASSED)
 
 
 async def _cancel(shop: Shop, run: Run) -> None:
-    if run.handle is not None:
-        await shop.executor.cancel(run.handle)
-    await _end(shop, run, RunState.CANCELLED, "cancelled on request")
-
-
-def run_folder(shop: Shop, run: Run) -> Path:
-    """Return where a run works."""
-    return shop.settings.run_dir / str(run.id)
-
-
-def _write_spec(shop: Shop, run: Run, dataset: Dataset, pool: str) -> Path:
-    base_model = shop.settings.pool(pool).base_model
-    files, folder = dataset_folder(shop.settings, dataset), run_folder(shop, run)
-    train = shop.settings.train
-    spec = TrainingSpec(
-        base_model=str(Path(base_model).absolute()) if Path(base_model).is_dir() else base_model,
-        base_name=Path(base_model).name,
-        recipe=default_recipe(_num_parameters(base_model), seed=_id(run)),
-        limits=Limits(
-            memory_bytes=int(train.memory_gib * 2**30),
-            gpu_memory_bytes=int(train.gpu_memory_gib * 2**30) if train.gpu_memory_gib else None,
-            threads=train.threads,
-            nice=train.nice,
-        ),
-        train_file=str(files / "train.jsonl"),
-        valid_file=str(files / "valid.jsonl"),
-        adapter_dir=str(folder / "adapter"),
-        checkpoint_dir=str(folder / "checkpoints"),
-        progress_file=str(folder / "progress.jsonl"),
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_spec(folder / "spec.json", spec)
-    return folder / "spec.json"
-
-
-def _num_parameters(base_model: str) -> int:
-    folder = Path(base_model)
-    if not folder.is_dir():
-        raise ConfigurationError(
-            f"The base model {base_model!r} is no folder on this machine, so it cannot be trained "
-            "on here. Name a folder in engine.base_model, or set train.command to a remote trainer."
-        )
-    return count_parameters(folder)
-
-
-async def _load(shop: Shop, run_id: int) -> Run:
-    async with shop.database.session() as session:
-        return await get_run(session, run_id)
+    path = spec_path(shop.settings, run)
+    handle = run.handle
+    if handle is None and path.exists():
+        # Submitted, perhaps, by a worker that died before it wrote down the handle. To submit what
+        # runs starts nothing, and tells the handle.
+        handle = await shop.executor.submit(path)
+    if handle is not None:
+        try:
+            await shop.executor.cancel(handle)
+        except NotFoundError:
+            log.warning("run %s is cancelled; its training %s is gone already", run.id, handle)
+    await _end(shop, run, RunState.CANCELLED, "It was cancelled on request.")
 
 
 async def _note_progress(shop: Shop, run: Run, status: TrainingStatus) -> None:
-    if status.progress is None:
+    progress = msgspec.to_builtins(status.progress) if status.progress else {}
+    if progress and progress != run.progress:
+        async with shop.database.session() as session:
+            (await _mine(session, run)).progress = progress
+
+
+async def _wait(shop: Shop, run: Run, error: str) -> None:
+    if error == run.error:
         return
+    log.warning("run %s waits: %s", run.id, error)
     async with shop.database.session() as session:
-        stored = await get_run(session, _id(run))
-        stored.progress = msgspec.to_builtins(status.progress)
+        (await _mine(session, run)).error = error
 
 
-async def _end(shop: Shop, run: Run, state: RunState, error: str) -> None:
+async def _end(shop: Shop, run: Run, state: RunState, error: str | None = None) -> None:
     async with shop.database.session() as session:
-        end_run(await get_run(session, _id(run)), state, error)
+        end_run(await _mine(session, run), state, error)
+
+
+async def _mine(session: AsyncSession, run: Run) -> Run:
+    """Return the run as it is now, locked. We hold its advisory lock: only a cancel can come in."""
+    stored = await lock_run(session, _id(run))
+    assert stored.state is run.state
+    assert stored.ended_at is None
+    return stored
+
+
+def _champion_of(alias: Alias) -> int:
+    assert alias.champion_id is not None
+    return alias.champion_id
 
 
 def _id(run: Run) -> int:

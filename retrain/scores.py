@@ -9,7 +9,6 @@ from typing import Any
 from retrain.statistics import bootstrap_interval
 from serving.types import Task
 
-
 _NO_JSON = object()
 """What `_parse` makes of a text that is none; `null` is JSON too."""
 

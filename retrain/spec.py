@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from retrain.examples import Example, Message
+from retrain.examples import Example, with_system
 from retrain.recipe import Recipe
 from serving.errors import ConfigurationError
 
@@ -167,9 +167,7 @@ def last_progress(path: Path) -> Progress | None:
 
 
 def _row(example: Example, system_prompt: str | None) -> dict[str, Any]:
-    prompt = list(example.prompt)
-    if system_prompt and prompt[0].role != "system":
-        prompt.insert(0, Message("system", system_prompt))
+    prompt = with_system(example.prompt, system_prompt)
     row: dict[str, Any] = {"prompt": prompt, "completion": [example.answer]}
     if example.tools:
         row["tools"] = example.tools

@@ -19,7 +19,7 @@ def mcnemar_p(num_better: int, num_worse: int) -> float:
     for k in range(num_better, discordant + 1):
         favourable += ways
         ways = ways * (discordant - k) // (k + 1)  # comb(discordant, k + 1)
-    return favourable / 2**discordant
+    return float(favourable / 2**discordant)
 
 
 def paired_bootstrap_p(differences: Sequence[float], seed: int = 0) -> float:

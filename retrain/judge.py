@@ -1,0 +1,120 @@
+"""A candidate before the gate: base, champion and candidate answer the same questions."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from retrain.evaluate import evaluate_release, known_evaluation
+from retrain.gate import Freshness, judge
+from retrain.shop import Shop
+from serving.store.evaluations import count_fresh_items, get_set
+from serving.store.learning import Dataset, Evaluation, EvaluationSet, Run
+from serving.store.releases import get_release
+from serving.store.tables import Alias, Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the gate found."""
+
+    is_passed: bool
+    champion_id: int
+    """The release that the candidate was held against."""
+    verdict: dict[str, Any]
+    """The gate's, with what each release scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contest:
+    """Who is asked what."""
+
+    alias: Alias
+    evaluation_set: EvaluationSet
+    releases: dict[str, Release]
+    """By what they are here: base, champion, candidate."""
+    freshness: Freshness | None
+
+
+async def judge_run(shop: Shop, run: Run) -> Judged | None:
+    """Have the next release answer that has not; None, until all have. Then judge.
+
+    The questions are those of the run's dataset: the newest evaluation set that could carry a gate
+    when it was frozen. A later one may hold what the candidate was trained on.
+
+    Raises:
+        UnavailableError: no engine answers; what was answered whole is kept.
+        InvalidRequestError: the engines refuse every item.
+    """
+    contest = await _contest_of(shop, run)
+    found: dict[str, Evaluation] = {}
+    for name, release in contest.releases.items():
+        known = await known_evaluation(shop, contest.evaluation_set, release)
+        if known is None:
+            await evaluate_release(
+                shop, contest.alias, contest.evaluation_set, release, run_id=run.id
+            )
+            return None
+        found[name] = known
+    return _judge(contest, found)
+
+
+def _judge(contest: _Contest, found: dict[str, Evaluation]) -> Judged:
+    verdict = judge(found["champion"].scores, found["candidate"].scores, contest.freshness)
+    champion_id = contest.releases["champion"].id
+    assert champion_id is not None
+    scored = {
+        name: {"release": contest.releases[name].number, **evaluation.summary}
+        for name, evaluation in found.items()
+    }
+    return Judged(
+        is_passed=verdict.is_passed,
+        champion_id=champion_id,
+        verdict={
+            **asdict(verdict),
+            "evaluation_set": contest.evaluation_set.number,
+            "evaluations": scored,
+        },
+    )
+
+
+async def _contest_of(shop: Shop, run: Run) -> _Contest:
+    async with shop.database.session() as session:
+        alias = await session.get_one(Alias, run.alias_id)
+        dataset = await session.get_one(Dataset, run.dataset_id)
+        assert alias.champion_id is not None
+        assert dataset.evaluation_set_id is not None
+        assert run.release_id is not None
+        candidate = await get_release(session, run.release_id)
+        base = await _base_of(session, candidate)
+        champion = await get_release(session, alias.champion_id)
+        return _Contest(
+            alias=alias,
+            evaluation_set=await get_set(session, dataset.evaluation_set_id),
+            releases={
+                **({"base": base} if base else {}),
+                "champion": champion,
+                "candidate": candidate,
+            },
+            freshness=await _freshness(session, shop, run, dataset.evaluation_set_id),
+        )
+
+
+async def _base_of(session: AsyncSession, candidate: Release) -> Release | None:
+    """Return the alias's newest release that is the candidate's base model as it is, if any."""
+    query = select(Release).where(
+        Release.alias_id == candidate.alias_id,
+        Release.pool == candidate.pool,
+        col(Release.adapter_id).is_(None),
+    )
+    return (await session.exec(query.order_by(col(Release.number).desc()).limit(1))).first()
+
+
+async def _freshness(session: AsyncSession, shop: Shop, run: Run, set_id: int) -> Freshness | None:
+    if run.fell_at is None:
+        return None
+    return Freshness(
+        num_items=await count_fresh_items(session, set_id, run.fell_at),
+        num_needed=shop.settings.learning.min_fresh_items,
+    )

@@ -1,0 +1,89 @@
+"""What a run's trainer is given: a folder to work in, and its spec."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from retrain.build import dataset_folder
+from retrain.freeze import verify_files
+from retrain.recipe import SMALL_BASE, Recipe, count_parameters, default_recipe
+from retrain.spec import Limits, TrainingSpec, write_spec
+from serving.errors import ConfigurationError
+from serving.settings import Settings, TrainSettings
+from serving.store.learning import Dataset, Run
+
+
+def run_folder(settings: Settings, run: Run) -> Path:
+    """Return where a run works."""
+    return settings.run_dir / str(run.id)
+
+
+def spec_path(settings: Settings, run: Run) -> Path:
+    """Return where a run's spec is."""
+    return run_folder(settings, run) / "spec.json"
+
+
+async def prepare_training(settings: Settings, run: Run, dataset: Dataset, pool: str) -> None:
+    """Write the run's spec, unless it is there: a trainer may be at work on it.
+
+    Args:
+        pool: whose base model is trained on.
+
+    Raises:
+        ConfigurationError: the pool names no base model, or the folder cannot be written.
+        ConflictError: the dataset's files are not what was frozen.
+    """
+    if not spec_path(settings, run).exists():
+        await asyncio.to_thread(_prepare, settings, run, dataset, pool)
+
+
+def _prepare(settings: Settings, run: Run, dataset: Dataset, pool: str) -> None:
+    verify_files(settings.dataset_dir, dataset)
+    spec = _spec_of(settings, run, dataset, settings.pool(pool).base_model)
+    path = spec_path(settings, run)
+    draft = path.with_name(".spec.json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_spec(draft, spec)
+        draft.rename(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written: {error}. See to permissions and space, then train again."
+        ) from error
+
+
+def _spec_of(settings: Settings, run: Run, dataset: Dataset, base_model: str) -> TrainingSpec:
+    files, folder = dataset_folder(settings, dataset), run_folder(settings, run)
+    base = Path(base_model)
+    return TrainingSpec(
+        base_model=str(base.absolute()) if base.is_dir() else base_model,
+        base_name=base.name,
+        recipe=_recipe(base_model, seed=run.id or 0),
+        limits=_limits(settings.train),
+        train_file=str(files / "train.jsonl"),
+        valid_file=str(files / "valid.jsonl"),
+        adapter_dir=str(folder / "adapter"),
+        checkpoint_dir=str(folder / "checkpoints"),
+        progress_file=str(folder / "progress.jsonl"),
+    )
+
+
+def _recipe(base_model: str, seed: int) -> Recipe:
+    """Return the recipe for the base; one that is known by its hub name only counts as large."""
+    if not base_model:
+        raise ConfigurationError(
+            "The alias's pool names no base model, so there is nothing to train on. "
+            "Set engine.base_model, or the pool's base_model, to what its engines serve."
+        )
+    folder = Path(base_model)
+    size = count_parameters(folder) if folder.is_dir() else SMALL_BASE
+    return default_recipe(size, seed=seed)
+
+
+def _limits(train: TrainSettings) -> Limits:
+    return Limits(
+        memory_bytes=int(train.memory_gib * 2**30),
+        gpu_memory_bytes=int(train.gpu_memory_gib * 2**30) if train.gpu_memory_gib else None,
+        threads=train.threads or max(1, len(os.sched_getaffinity(0)) - 1),
+        nice=train.nice,
+    )
