@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import load_only
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -206,7 +207,7 @@ async def _demonstrations(session: AsyncSession, inference_id: str) -> list[Demo
     newest = (
         select(Feedback.id, Feedback.demonstration, Feedback.given_at)
         .where(Feedback.inference_id == inference_id)
-        .distinct(col(Feedback.id))
+        .ext(distinct_on(col(Feedback.id)))
         .order_by(col(Feedback.id), col(Feedback.given_at).desc())
         .subquery()
     )

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -107,7 +108,7 @@ async def list_evaluations(session: AsyncSession, set_id: int) -> list[Evaluatio
     query = (
         select(Evaluation)
         .where(Evaluation.evaluation_set_id == set_id)
-        .distinct(col(Evaluation.release_id))
+        .ext(distinct_on(col(Evaluation.release_id)))
         .order_by(col(Evaluation.release_id).desc(), col(Evaluation.id).desc())
     )
     return list(await session.exec(query))

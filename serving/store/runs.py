@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -78,14 +78,14 @@ async def list_active_runs(session: AsyncSession) -> list[Run]:
 
 async def newest_runs(session: AsyncSession) -> dict[int, Run]:
     """Return the newest run of each alias that has one, by the alias's id."""
-    query = select(Run).distinct(col(Run.alias_id))
+    query = select(Run).ext(distinct_on(col(Run.alias_id)))
     found = await session.exec(query.order_by(col(Run.alias_id), col(Run.id).desc()))
     return {run.alias_id: run for run in found}
 
 
 async def newest_decisions(session: AsyncSession) -> dict[int, Decision]:
     """Return the newest decision about each alias that was looked at, by the alias's id."""
-    query = select(Decision).distinct(col(Decision.alias_id))
+    query = select(Decision).ext(distinct_on(col(Decision.alias_id)))
     found = await session.exec(query.order_by(col(Decision.alias_id), col(Decision.id).desc()))
     return {decision.alias_id: decision for decision in found}
 
