@@ -1,7 +1,7 @@
 """The recorded picture: the two curves of a whole run as one SVG, for README."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from xml.sax.saxutils import escape
 
 from deploy.demo.record import Event, Point, Record, percent, table_rows
@@ -48,8 +48,7 @@ def _y(share: float) -> float:
 def _bands(points: Sequence[Point], end: float) -> Iterator[str]:
     """Shade the time of each release."""
     starts = [(release, next(of_one).at) for release, of_one in groupby(points, _release)]
-    ends = [at for _, at in starts[1:]] + [end]
-    for (release, begin), until in zip(starts, ends, strict=True):
+    for (release, begin), (_, until) in pairwise([*starts, (0, end)]):
         colour, name = _BANDS[release]
         x, width = _x(begin, end), _x(until, end) - _x(begin, end)
         yield (

@@ -33,11 +33,13 @@ class Stage:
     began_at: float = field(default_factory=time.monotonic)
     people: list[Users | Reviewers] = field(default_factory=list)
     says: str = ""
-    """Strop's own sentence about the alias, as `strop status` prints it."""
+    """What `strop status` says: what is happening to the alias, or why nothing is."""
     champion: int = 1
     """The number of the release that answers."""
     run: Json | None = None
     """The newest training run."""
+    last_run: int = 0
+    """The run that the story has told to its end."""
     is_told: bool = False
     """Whether the story has come to its end."""
 
@@ -83,7 +85,7 @@ class Stage:
             status = await self.house.get("/api/status")
             (alias,) = (one for one in status["aliases"] if one["name"] == ALIAS)
             runs = (await self.house.get("/api/runs", alias=ALIAS))["runs"]
-            self.says, self.champion = alias["summary"], alias["champion"]["number"]
+            self.says, self.champion = alias["learning"], alias["champion"]["number"]
             self.run = max(runs, key=lambda run: run["id"], default=None)
             await asyncio.sleep(_POLL_SECONDS)
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from deploy.demo.record import Phase, Record, percent
 from deploy.demo.stage import ALIAS, Stage
 from deploy.demo.world import evaluation_rows, new_evaluation_rows, training_rows
-from serving.errors import StropError
 
 NUM_TRAINING_ROWS = 1_500
 NUM_EVALUATION_ROWS = 500
@@ -128,8 +127,7 @@ async def _ratings(stage: Stage, phase: Phase) -> None:
 
 async def _learn(stage: Stage, number: int, champion: Phase, candidate: Phase) -> None:
     """Follow a run that Strop begins by itself, until its release answers."""
-    known = stage.run["id"] if stage.run else 0
-    await stage.until(lambda: _run_id(stage) > known, "the trigger starts a run")
+    await stage.until(lambda: _run_id(stage) > stage.last_run, "the trigger starts a run")
     assert stage.run is not None
     stage.note(f"the trigger fires: {stage.run['reason']}", "train")
     await stage.until(lambda: _has_reached(stage, "training"), "the dataset is built")
@@ -137,7 +135,7 @@ async def _learn(stage: Stage, number: int, champion: Phase, candidate: Phase) -
     await stage.until(lambda: _has_reached(stage, "evaluating"), "the adapter is trained")
     stage.note("trained; base, champion and candidate answer the evaluation set")
     await stage.until(lambda: _has_reached(stage, "passed"), "the gate has judged")
-    verdict = stage.run["verdict"]
+    stage.last_run, verdict = stage.run["id"], stage.run["verdict"]
     stage.record.scores[champion] = verdict["champion_score"]
     stage.record.scores[candidate] = verdict["candidate_score"]
     stage.note(f"the gate: {verdict['reason']}")
@@ -146,9 +144,8 @@ async def _learn(stage: Stage, number: int, champion: Phase, candidate: Phase) -
 
 async def _note_dataset(stage: Stage) -> None:
     """Say what the run learns from, and what was left out of it."""
-    if stage.run is None or stage.run["dataset_id"] is None:
-        raise StropError("The run has no dataset.")
-    dataset = await stage.house.strop("datasets", "show", str(stage.run["dataset_id"]))
+    assert stage.run is not None
+    dataset = await stage.house.get(f"/api/datasets/{stage.run['dataset']}")
     sources, dropped = dataset["manifest"]["sources"], dataset["manifest"]["dropped"]
     stage.record.num_contradicted = dropped.get("contradicted", 0)
     stage.note(f"dataset {dataset['id']}: {_counts(sources)}; dropped: {_counts(dropped)}")

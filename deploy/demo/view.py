@@ -49,7 +49,9 @@ class LineView:
             while True:
                 self._say_events(stage)
                 if stage.clock() >= due:
-                    self.say(f"{clock(stage.clock()):>6}    {state_line(stage)}")
+                    is_training = stage.run is not None and stage.run["ended_at"] is None
+                    progress = f"; {stage.says}" if is_training else ""
+                    self.say(f"{clock(stage.clock()):>6}    {state_line(stage)}{progress}")
                     due = stage.clock() + _LINE_SECONDS
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
@@ -114,7 +116,7 @@ def screen(stage: Stage, width: int) -> RenderableType:
     return Group(
         Panel(chart(record.points(), width - 4), title=f"strop demo  {clock(stage.clock())}"),
         Text(state_line(stage), style="bold"),
-        Text(stage.says, style="italic", no_wrap=True, overflow="ellipsis"),
+        Text(stage.says, style="italic"),
         Text(),
         *events,
     )
@@ -155,10 +157,9 @@ def state_line(stage: Stage) -> str:
     points = stage.record.points()
     now = points[-1] if points else None
     shares = (
-        f"right {percent(now.right_share)}, thumbs-down {percent(now.down_share)}" if now else ""
+        f"right {percent(now.right_share)}, thumbs-down {percent(now.down_share)}" if now else "-"
     )
-    parts = [f"release {stage.champion}", shares, _run_line(stage.run)]
-    return " · ".join(part for part in parts if part)
+    return f"release {stage.champion} answers; {shares}"
 
 
 def print_summary(console: Console, record: Record) -> None:
@@ -187,12 +188,3 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _label(row: int) -> str:
     labels = {0: "100%", _HEIGHT // 2: "50%", _HEIGHT - 1: "0%"}
     return labels.get(row, "")
-
-
-def _run_line(run: dict[str, Any] | None) -> str:
-    if run is None or run["state"] not in ("queued", "training", "evaluating"):
-        return ""
-    progress = run.get("progress") or {}
-    if run["state"] == "training" and progress.get("total_steps"):
-        return f"run {run['id']} trains: step {progress['step']} of {progress['total_steps']}"
-    return f"run {run['id']} is {run['state']}"
