@@ -18,7 +18,8 @@ def lines(*rows: object) -> list[bytes]:
 def test_an_instruction_row_becomes_a_user_message() -> None:
     """The user message is the instruction, a blank line, the input."""
     [example] = parse_examples(
-        lines({"instruction": "Name the queue.", "input": "Broken kettle", "output": "returns"}), "f"
+        lines({"instruction": "Name the queue.", "input": "Broken kettle", "output": "returns"}),
+        "f",
     )
     assert example.prompt == (Message("user", "Name the queue.\n\nBroken kettle"),)
     assert example.answer_text == "returns"
@@ -54,7 +55,12 @@ def test_a_messages_row_keeps_its_turns_and_extras() -> None:
         {"instruction": "x", "output": ""},
         {"instruction": "x", "output": "y", "messages": []},
         {"messages": [{"role": "user", "content": "x"}]},
-        {"messages": [{"role": "assistant", "content": "x"}, {"role": "assistant", "content": "y"}]},
+        {
+            "messages": [
+                {"role": "assistant", "content": "x"},
+                {"role": "assistant", "content": "y"},
+            ]
+        },
         {"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "y"}]},
         {"instruction": "x", "output": "y", "colour": "red"},
         {"instruction": "x\u0000", "output": "y"},

@@ -26,7 +26,9 @@ def test_a_better_candidate_passes_with_its_numbers() -> None:
     assert verdict.p == pytest.approx(4.3e-6, rel=0.1)
 
 
-@pytest.mark.parametrize(("num_items", "better", "worse"), [(500, 20, 60), (500, 30, 30), (499, 99, 0)])
+@pytest.mark.parametrize(
+    ("num_items", "better", "worse"), [(500, 20, 60), (500, 30, 30), (499, 99, 0)]
+)
 def test_a_worse_an_equal_and_a_small_sample_are_rejected(
     num_items: int, better: int, worse: int
 ) -> None:
