@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from gateway.operations.resources import Json
 from serving.store.learning import Decision, Run, RunState
 from serving.store.tables import Alias
 
@@ -15,8 +14,8 @@ def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> s
         decision: the newest about it.
     """
     if run is not None and run.ended_at is None:
-        return tell_run(run)
-    last = f" {tell_run(run)}" if run is not None else ""
+        return _tell_active(run)
+    last = f" {_tell_ended(run)}" if run is not None else ""
     if alias.is_paused:
         return f"Learning is paused; `strop aliases resume {alias.name}` lets it go on.{last}"
     if decision is None:
@@ -26,24 +25,37 @@ def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> s
 
 def tell_run(run: Run) -> str:
     """Say where a run stands."""
-    name = f"Run {run.id}"
-    if run.is_cancelled and run.ended_at is None:
-        return f"{name} is being cancelled."
+    return _tell_ended(run) if run.ended_at is not None else _tell_active(run)
+
+
+def _tell_active(run: Run) -> str:
+    waiting = f" Waiting: {run.error}" if run.error else ""
+    return f"Run {run.id} {_doing(run)}.{waiting}"
+
+
+def _doing(run: Run) -> str:
     match run.state:
+        case RunState.PASSED:
+            return "passed and is being promoted"
+        case _ if run.is_cancelled:
+            return "is being cancelled"
         case RunState.QUEUED:
-            return f"{name} waits for the worker, which `strop up` runs."
+            return "waits for the worker, which `strop up` runs"
         case RunState.TRAINING:
-            return f"{name} trains{_tell_progress(run.progress)}."
-        case RunState.EVALUATING:
-            return f"{name} is being evaluated."
-        case RunState.PASSED | RunState.REJECTED:
-            verdict: Json = run.verdict or {}
-            error = f" Not promoted: {run.error}" if run.error else ""
-            return f"{name} {run.state}. {verdict.get('reason', '')}{error}"
+            return f"trains{_tell_progress(run.progress)}"
+        case _:
+            return "is being evaluated"
+
+
+def _tell_ended(run: Run) -> str:
+    match run.state:
         case RunState.FAILED:
-            return f"{name} failed: {run.error}"
+            return f"Run {run.id} failed: {run.error}"
         case RunState.CANCELLED:
-            return f"{name} was cancelled."
+            return f"Run {run.id} was cancelled."
+        case _:
+            error = f" Not promoted: {run.error}" if run.error else ""
+            return f"Run {run.id} {run.state}. {(run.verdict or {}).get('reason', '')}{error}"
 
 
 def _tell_progress(progress: dict[str, Any]) -> str:

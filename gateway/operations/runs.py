@@ -13,7 +13,7 @@ from gateway.operations.resources import Json, Resources
 from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
 from serving.store.datasets import get_dataset
-from serving.store.learning import ACTIVE, Evaluation, Run, Trigger
+from serving.store.learning import Evaluation, Run, Trigger
 from serving.store.tables import Alias, Release, utc_now
 from serving.store.workers import worker_seen_at
 
@@ -98,7 +98,7 @@ async def wait_for_run(resources: Resources, run_id: int, on_look: Callable[[Jso
             (described,) = await describe_runs(session, [run])
             seen_at = await worker_seen_at(session)
         on_look(described)
-        if run.state not in ACTIVE:
+        if run.ended_at is not None:
             return await show_run(resources, run_id)
         _refuse_without_worker(run, seen_at, began_at)
         await asyncio.sleep(_LOOK_SECONDS)

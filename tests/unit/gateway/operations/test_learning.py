@@ -1,0 +1,82 @@
+"""The sentence on learning: what is happening to an alias, and why nothing is."""
+
+from typing import Any
+
+import pytest
+
+from gateway.operations.learning import tell_learning
+from serving.store.learning import Action, Decision, Run, RunState, Trigger
+from serving.store.tables import Alias, utc_now
+from serving.types import Task
+
+
+def make_run(state: RunState, **fields: Any) -> Run:
+    """Return run 5."""
+    return Run(
+        id=5, alias_id=1, trigger=Trigger.MANUAL, reason="r", actor="a", state=state, **fields
+    )
+
+
+def make_alias(**fields: Any) -> Alias:
+    """Return the alias `triage`."""
+    return Alias(tenant="default", name="triage", task=Task.CLASSIFY, **fields)
+
+
+DECISION = Decision(alias_id=1, action=Action.NOTHING, reason="Nothing to do: calm.", evidence={})
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (make_run(RunState.QUEUED), "Run 5 waits for the worker, which `strop up` runs."),
+        (make_run(RunState.TRAINING), "Run 5 trains."),
+        (
+            make_run(RunState.TRAINING, progress={"message": "loading the base"}),
+            "Run 5 trains: loading the base.",
+        ),
+        (
+            make_run(
+                RunState.TRAINING,
+                progress={"step": 3, "total_steps": 300, "loss": 0.5, "seconds_left": 240},
+            ),
+            "Run 5 trains: step 3 of 300, loss 0.500, about 4 min left.",
+        ),
+        (make_run(RunState.TRAINING, is_cancelled=True), "Run 5 is being cancelled."),
+        (make_run(RunState.EVALUATING), "Run 5 is being evaluated."),
+        (
+            make_run(RunState.EVALUATING, error="No engine."),
+            "Run 5 is being evaluated. Waiting: No engine.",
+        ),
+        (make_run(RunState.PASSED), "Run 5 passed and is being promoted."),
+    ],
+)
+def test_a_run_under_way_is_what_is_happening(run: Run, said: str) -> None:
+    """How far it is comes before any decision."""
+    assert tell_learning(make_alias(), run, DECISION) == said
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (None, ""),
+        (make_run(RunState.REJECTED, verdict={"reason": "Worse."}), " Run 5 rejected. Worse."),
+        (make_run(RunState.FAILED, error="No rows."), " Run 5 failed: No rows."),
+        (
+            make_run(RunState.PASSED, verdict={"reason": "Better."}, error="No engine."),
+            " Run 5 passed. Better. Not promoted: No engine.",
+        ),
+        (make_run(RunState.CANCELLED), " Run 5 was cancelled."),
+    ],
+)
+def test_without_one_the_newest_decision_says_why(run: Run | None, said: str) -> None:
+    """And how the last run ended."""
+    if run is not None:
+        run.ended_at = utc_now()
+    assert tell_learning(make_alias(), run, DECISION) == f"Nothing to do: calm.{said}"
+
+
+def test_a_pause_and_a_first_day_are_told() -> None:
+    """Paused aliases, and those that no worker has looked at, say so."""
+    paused = tell_learning(make_alias(is_paused=True), None, DECISION)
+    assert "strop aliases resume triage" in paused
+    assert "No worker" in tell_learning(make_alias(), None, None)
