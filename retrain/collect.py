@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -151,7 +152,7 @@ async def _accepted(session: AsyncSession, alias: Alias) -> dict[str | None, tup
         .join(Review, col(Review.feedback_id) == Feedback.id)
         # What the rater wrote after the review, nobody has accepted.
         .where(Review.alias_id == alias.id, col(Feedback.given_at) <= col(Review.reviewed_at))
-        .distinct(col(Feedback.id))
+        .ext(distinct_on(col(Feedback.id)))
         .order_by(col(Feedback.id), col(Feedback.given_at).desc())
     )
     return {key: (text, rater) for key, text, rater in rows if text}

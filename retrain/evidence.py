@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from datetime import datetime, timedelta
 
 from sqlalchemy import ScalarSelect
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -113,7 +114,7 @@ async def _count_ratings(
             col(Inference.begun_at) >= window_start,
             col(Feedback.rating).is_not(None),
         )
-        .distinct(col(Feedback.id))
+        .ext(distinct_on(col(Feedback.id)))
         .order_by(col(Feedback.id), col(Feedback.given_at).desc())
         .subquery()
     )

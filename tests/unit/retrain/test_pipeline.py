@@ -15,6 +15,7 @@ from retrain.executor import TrainingState
 from retrain.learn import advance_runs
 from retrain.pipeline import MAX_RESTARTS
 from serving.errors import ConflictError
+from serving.fleet import swap
 from serving.fleet.reconcile import reconcile
 from serving.store.learning import Dataset, DatasetRow, Evaluation, Run, RunState, Split, Trigger
 from serving.store.runs import cancel_run
@@ -46,7 +47,7 @@ async def test_a_better_candidate_goes_all_the_way(world: World) -> None:
 async def test_a_run_asked_for_by_hand_leaves_a_candidate(world: World) -> None:
     """It passes, and a person promotes."""
     await world.import_all()
-    run = await world.advance_to(await world.queue(), RunState.PASSED)
+    await world.advance_to(await world.queue(), RunState.PASSED)
     assert await world.champion() == 1
     assert [release.state.value for release in await world.releases()] == ["champion", "candidate"]
 
@@ -157,7 +158,7 @@ async def test_the_reconciler_leaves_a_candidate_loaded(world: World) -> None:
     await world.import_all()
     world.next_skill = 0.1
     run = await world.advance_to(await world.queue(), RunState.EVALUATING)
-    for _ in range(3):
+    for _ in range(2):
         await advance_runs(world.shop)
         await reconcile(world.database, world.settings, world.shop.engines)
     assert len(await world.engine.list_adapters()) == 1
@@ -215,9 +216,7 @@ async def test_a_new_champion_meanwhile_means_a_new_judgement(world: World) -> N
     second = await world.queue(Trigger.PERIOD, period="2026Q4")
     second = await world.advance_to(second, RunState.EVALUATING)
     await advance_runs(world.shop)
-    from serving.fleet.swap import promote
-
-    await promote(
+    await swap.promote(
         world.database,
         world.settings,
         world.shop.engines,
