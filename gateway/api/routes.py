@@ -9,7 +9,7 @@ from litestar import Request, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler, Guard
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from gateway.api.access import (
     provide_principal,
@@ -22,7 +22,7 @@ from gateway.api.keys import KeysController
 from gateway.api.learning import DatasetsController, RunsController, evaluations
 from gateway.api.reviews import ReviewsController
 from gateway.api.serving import AdaptersController, ReleasesController, status
-from gateway.operations.resources import Json
+from gateway.operations.resources import Json, unfit
 from serving.errors import InvalidRequestError, StropError, UnavailableError
 
 _logger = logging.getLogger("strop.gateway")
@@ -61,6 +61,7 @@ def _router(guard: Guard, handlers: list[ControllerRouterHandler]) -> Router:
         exception_handlers={
             OperationalError: answer_database_away,
             InterfaceError: answer_database_away,
+            DataError: answer_unfit,
             UnicodeDecodeError: answer_unreadable,
             RecursionError: answer_unreadable,
         },
@@ -74,6 +75,11 @@ def answer_database_away(_: AnyRequest, error: Exception) -> Response[Json]:
     return _answer(
         UnavailableError("The database does not answer. Try again.", retry_after=_RETRY_SECONDS)
     )
+
+
+def answer_unfit(_: AnyRequest, error: DataError) -> Response[Json]:
+    """Answer 400 to a value that no column can hold: a number too large, a NUL in a text."""
+    return _answer(unfit(error))
 
 
 def answer_unreadable(_: AnyRequest, error: Exception) -> Response[Json]:

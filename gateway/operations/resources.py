@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from sqlalchemy.exc import DataError
 
+from serving.errors import InvalidRequestError
 from serving.fleet.engine import Engine
 from serving.fleet.engines import engines_of
 from serving.settings import Settings
@@ -23,6 +25,11 @@ class Resources:
     settings: Settings
     engines: Mapping[str, tuple[Engine, ...]]
     """Pool name -> its replicas."""
+
+
+def unfit(error: DataError) -> InvalidRequestError:
+    """Return the error of ours for a value that no column of the database can hold."""
+    return InvalidRequestError(f"A value of the request cannot be one: {error.orig}.")
 
 
 @asynccontextmanager

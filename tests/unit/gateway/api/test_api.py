@@ -1,6 +1,7 @@
 """`/api` on a running gateway: the same nouns and JSON as the command, for operators' keys."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,24 +57,40 @@ ROUTES = [
     ("PATCH", "/aliases/none"),
     ("POST", "/aliases/none/promote"),
     ("POST", "/aliases/none/rollback"),
+    ("POST", "/aliases/none/pause"),
+    ("POST", "/aliases/none/resume"),
     ("GET", "/adapters"),
     ("GET", "/adapters/none"),
     ("POST", "/adapters/none/verify"),
     ("GET", "/releases"),
     ("GET", "/releases/1"),
+    ("GET", "/releases/1/lineage"),
+    ("GET", "/datasets"),
+    ("GET", "/datasets/1"),
+    ("GET", "/runs"),
+    ("POST", "/runs"),
+    ("GET", "/runs/1"),
+    ("POST", "/runs/1/cancel"),
+    ("GET", "/evaluations"),
+    ("GET", "/reviews/next"),
+    ("POST", "/reviews/none"),
     ("GET", "/status"),
 ]
 
 
 async def test_every_route_asks_for_an_operators_key(gateway: Gateway, database: Database) -> None:
-    """No key: 401. App and reviewer: 403 everywhere. Ops: 403 on keys only. Admin: never."""
+    """No key: 401. App: 403. Reviewer: 403 but on reviews. Ops: 403 on keys only. Admin: never."""
     callers = {role: await caller(gateway, database, role) for role in Role}
     for method, path in ROUTES:
         status, body = await Api(gateway, "sk-strop-nobody").call(method, path, {})
         assert (status, body["error"]["type"]) == (401, "authentication_error")
         for role, api in callers.items():
             status, _ = await api.call(method, path, {})
-            may = role is Role.ADMIN or (role is Role.OPS and not path.startswith("/keys"))
+            may = (
+                role is Role.ADMIN
+                or (role is Role.OPS and not path.startswith("/keys"))
+                or (role is Role.REVIEWER and path.startswith("/reviews"))
+            )
             assert (status == 403) is not may, (role, method, path, status)
             assert status != 401
 
@@ -86,10 +103,7 @@ async def test_the_routes_are_all_known(gateway: Gateway) -> None:
         for route in gateway.app.routes
         if route.path.startswith("/api")
     }
-    named = {
-        path.replace("{name:str}", "{}").replace("{key_id:str}", "{}").replace("{number:int}", "1")
-        for path in found
-    }
+    named = {re.sub(r"\{\w+:str\}", "{}", path).replace("{number:int}", "1") for path in found}
     assert named == known
 
 
@@ -159,6 +173,9 @@ async def test_status_shows_pools_aliases_and_this_worker(admin: Api) -> None:
         ("POST", "/aliases/x/promote", {"release": "first"}),
         ("PATCH", "/aliases/x", [1]),
         ("GET", "/releases", None),
+        ("GET", f"/runs/{2**40}", None),
+        ("POST", "/reviews/%00", {"verdict": "correct"}),
+        ("POST", "/reviews/x", {"verdict": "maybe"}),
     ],
 )
 async def test_what_is_wrong_is_400_in_openais_shape(

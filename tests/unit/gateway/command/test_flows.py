@@ -1,57 +1,8 @@
 """The command as a user has it: processes of their own on a home with embedded PostgreSQL."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import psutil
-import pytest
-
-from serving.settings import Settings
-from serving.store.embedded import open_store
-
-
-class Strop:
-    """The command, on one home."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "gateway.command.main", *words],
-            env={**os.environ, "STROP_HOME": str(self.home)},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-
-    def json(self, *words: str) -> Any:
-        """Run one command that has to succeed; return its object."""
-        done = self.run(*words, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def strop() -> Iterator[Strop]:
-    """The command on a home of its own that `strop migrate` has made."""
-    # Not under tmp_path: a socket's path may have 107 bytes.
-    with TemporaryDirectory(prefix="strop-") as folder:
-        command = Strop(Path(folder) / "home")
-        assert command.json("migrate")["schema"]
-        assert processes_on(command.home) == []
-        # As under `strop up`: commands join the PostgreSQL that runs, and leave it running.
-        with open_store(Settings(home=command.home)):
-            yield command
-        assert processes_on(command.home) == []
+from tests.unit.gateway.command.conftest import Strop
 
 
 def test_keys_are_made_listed_and_revoked(strop: Strop) -> None:
@@ -89,7 +40,7 @@ def test_what_is_not_there_is_said_in_one_line(strop: Strop) -> None:
 
 
 def test_a_promotion_without_force_is_refused(strop: Strop) -> None:
-    """As long as there is no gate, only a forced promotion with a reason is one."""
+    """What no gate has passed is promoted with --force and --reason only."""
     strop.json("aliases", "create", "plain", "--task", "chat")
     for words in ((), ("--force",), ("--reason", "why not")):
         done = strop.run("promote", "plain", "1", *words, "--json")
@@ -126,12 +77,3 @@ def test_the_doctor_finds_an_open_key(strop: Strop) -> None:
     assert "chmod 600" in levels["admin.key"]["mend"]
     assert {levels[name]["level"] for name in ("database", "schema", "admin key")} == {"ok"}
     key.chmod(0o600)
-
-
-def processes_on(home: Path) -> list[int]:
-    """Return the processes that work on this home: a one-shot command leaves none."""
-    return [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(home) in word for word in process.info["cmdline"] or ())
-    ]
