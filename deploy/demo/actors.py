@@ -22,12 +22,34 @@ RATED_IF_WRONG = 0.5
 _IDLE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a person reaches Strop: with a key, and an eye on what fails."""
+
+    client: httpx.AsyncClient
+    key: str
+    failures: list[str]
+    """Requests that were not answered, by what came instead."""
+
+    async def send(self, method: str, path: str, **content: Any) -> httpx.Response | None:
+        """Return the answer; None: it failed, which is written down, and the story judges it."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        try:
+            answer = await self.client.request(method, path, headers=headers, **content)
+        except httpx.TransportError as error:
+            self.failures.append(f"{path}: {error!r}")
+            return None
+        if answer.is_error:
+            self.failures.append(f"{path}: {answer.status_code} {answer.text[:200]}")
+            return None
+        return answer
+
+
 @dataclass(slots=True)
 class Users:
     """A crowd whose requests come at `per_second`, as far as the answers keep up."""
 
-    client: httpx.AsyncClient
-    key: str
+    line: Line
     alias: str
     world: World
     record: Record
@@ -56,7 +78,7 @@ class Users:
             "max_tokens": MAX_ANSWER_TOKENS,
             "temperature": 0,
         }
-        answer = await self._post("/v1/chat/completions", body)
+        answer = await self.line.send("POST", "/v1/chat/completions", json=body)
         if answer is None:
             return
         said = answer.json()
@@ -67,34 +89,17 @@ class Users:
             await self._rate(name, said["id"], release, is_right)
 
     async def _rate(self, name: str, inference_id: str, release: int, is_up: bool) -> None:
-        rating = {
-            "inference_id": inference_id,
-            "rating": "up" if is_up else "down",
-            "rater": name,
-        }
-        if await self._post("/v1/feedback", rating) is not None:
+        thumb = "up" if is_up else "down"
+        rating = {"inference_id": inference_id, "rating": thumb, "rater": name}
+        if await self.line.send("POST", "/v1/feedback", json=rating) is not None:
             self.record.count_rating(self.clock(), release, is_up)
-
-    async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response | None:
-        """Return the answer; a failure is written down, and the story judges it."""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        try:
-            answer = await self.client.post(path, json=body, headers=headers)
-        except httpx.TransportError as error:
-            self.record.failures.append(f"{path}: {error!r}")
-            return None
-        if answer.is_error:
-            self.record.failures.append(f"{path}: {answer.status_code} {answer.text[:200]}")
-            return None
-        return answer
 
 
 @dataclass(slots=True)
 class Reviewers:
     """People who look at what was sampled for review."""
 
-    client: httpx.AsyncClient
-    key: str
+    line: Line
     alias: str
     world: World
     num_reviewed: int = 0
@@ -107,27 +112,26 @@ class Reviewers:
                 await asyncio.sleep(_IDLE_SECONDS)
 
     async def _review_next(self) -> bool:
-        headers = {"Authorization": f"Bearer {self.key}"}
-        found = await self.client.get(
-            "/api/reviews/next", params={"alias": self.alias}, headers=headers
-        )
-        review = found.raise_for_status().json()["review"]
+        """Judge one answer; False: there was none to judge."""
+        found = await self.line.send("GET", "/api/reviews/next", params={"alias": self.alias})
+        review = found.json()["review"] if found is not None else None
         if review is None:
             return False
         right = self.world.right_answer(_request_in(review["prompt"]))
         if right is None:
             return False
         is_right = review["answer"].strip() == right
-        verdict = (
-            {"verdict": "correct"} if is_right else {"verdict": "incorrect", "corrected": right}
-        )
-        submitted = await self.client.post(
-            f"/api/reviews/{review['inference_id']}", json=verdict, headers=headers
-        )
-        submitted.raise_for_status()
+        verdict = {"verdict": "correct"} if is_right else _correction(right)
+        path = f"/api/reviews/{review['inference_id']}"
+        if await self.line.send("POST", path, json=verdict) is None:
+            return False
         self.num_reviewed += 1
         self.num_corrected += not is_right
         return True
+
+
+def _correction(right: str) -> dict[str, str]:
+    return {"verdict": "incorrect", "corrected": right}
 
 
 def _request_in(prompt: list[dict[str, Any]]) -> str:

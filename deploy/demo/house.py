@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 MARKER = "demo"
 """A file in the demo's home that says: this home may be thrown away."""
-_TIMEOUT = httpx.Timeout(120, connect=10)
+_TIMEOUT = httpx.Timeout(120)
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 90
 _KEEPER_SECONDS = 15

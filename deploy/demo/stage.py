@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.actors import Reviewers, Users
+from deploy.demo.actors import Line, Reviewers, Users
 from deploy.demo.company import ROUTING_PROMPT, Row
 from deploy.demo.house import House, Json
 from deploy.demo.record import Record
@@ -98,13 +98,16 @@ async def set_stage(house: House) -> Stage:
     )
     app = await house.strop("keys", "create", "--role", "app", "--name", "users")
     reviewer = await house.strop("keys", "create", "--role", "reviewer", "--name", "reviewers")
+    failures = stage.record.failures
     stage.people = [
         Users(
-            *(house.client, app["key"], ALIAS, stage.world, stage.record, stage.clock),
+            Line(house.client, app["key"], failures),
+            *(ALIAS, stage.world, stage.record, stage.clock),
             per_second=PER_SECOND,
         ),
-        Reviewers(house.client, reviewer["key"], ALIAS, stage.world),
+        Reviewers(Line(house.client, reviewer["key"], failures), ALIAS, stage.world),
     ]
+    stage.began_at = time.monotonic()
     return stage
 
 

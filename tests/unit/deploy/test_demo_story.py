@@ -13,7 +13,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from deploy.demo.actors import Reviewers, Users
+from deploy.demo.actors import Line, Reviewers, Users
 from deploy.demo.company import BEFORE, LAUNCHED, RENAMED
 from deploy.demo.house import MARKER, House, empty_home
 from deploy.demo.picture import draw_picture
@@ -115,8 +115,9 @@ def stage(tmp_path: Path) -> Stage:
     house = cast(House, strop)
     strop.settings = Settings(home=tmp_path)  # type: ignore[attr-defined] # what acts read of it
     made = Stage(house, world)
-    users = Users(strop.client, "k", ALIAS, world, made.record, made.clock, per_second=400)
-    made.people = [users, Reviewers(strop.client, "k", ALIAS, world)]
+    line = Line(strop.client, "key", made.record.failures)
+    users = Users(line, ALIAS, world, made.record, made.clock, per_second=400)
+    made.people = [users, Reviewers(line, ALIAS, world)]
     return made
 
 
@@ -190,10 +191,9 @@ async def test_a_reviewer_corrects_by_todays_queues(stage: Stage) -> None:
 async def test_a_request_that_fails_is_written_down(stage: Stage) -> None:
     """The demo promises that every request is answered, so one that is not breaks it."""
     users = cast(Users, stage.people[0])
-    users.client = httpx.AsyncClient(
-        transport=httpx.MockTransport(lambda _: httpx.Response(503, text="away")),
-        base_url="http://strop",
-    )
+    away = httpx.MockTransport(lambda _: httpx.Response(503, text="away"))
+    client = httpx.AsyncClient(transport=away, base_url="http://strop")
+    users.line = Line(client, "key", stage.record.failures)
     using = asyncio.create_task(users.run())
     await soon(lambda: bool(stage.record.failures))
     using.cancel()
