@@ -50,6 +50,19 @@ async def test_a_run_in_hand_is_finished() -> None:
     assert (work.num_ended, job.num_runs) == (1, 1)
 
 
+async def test_a_repeatable_run_is_cut_off() -> None:
+    """What the next start takes up again does not hold up the end; it is no failure either."""
+    work, stopping = Work(), asyncio.Event()
+    work.may_end.clear()
+    job = Job(name="long", seconds=1, work=work, is_repeatable=True)
+    job.due.set()
+    working = asyncio.create_task(keep_working(job, stopping))
+    await until(lambda: work.num_running == 1)
+    stopping.set()
+    await asyncio.wait_for(working, 30)
+    assert (work.num_running, work.num_ended, job.num_failures) == (0, 0, 0)
+
+
 async def test_ticks_during_a_run_become_one_more() -> None:
     """However often a job was due while it ran, it runs once more, and never beside itself."""
     work, stopping = Work(), asyncio.Event()

@@ -55,7 +55,10 @@ async def test_the_real_jobs_run_and_stop(
         await asyncio.wait_for(running, 60)
     heartbeat = caplog.records[-1].getMessage()
     assert "ingest" in heartbeat
-    assert ("reconcile" in heartbeat) is (only is None)
+    for job in ("reconcile", "sample", "learn", "look"):
+        assert (f"{job} " in heartbeat) is (only is None)
+    assert ", 0 failed" in heartbeat
+    assert ", 1 failed" not in heartbeat
     assert "ingest 0 runs" not in heartbeat
 
 
