@@ -10,7 +10,6 @@ report by), `at` (when it was said: RFC 3339), `retrieved` (passages the answer 
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -133,6 +132,14 @@ def text_of(answer: Message) -> str:
     return msgspec.json.encode([_call(call) for call in answer.tool_calls], order="sorted").decode()
 
 
+def for_template(turn: Message) -> Message:
+    """Return a turn as chat templates take it: arguments of tool calls read, as engines do too."""
+    if not turn.tool_calls:
+        return turn
+    calls = [_with_read_arguments(call) for call in turn.tool_calls]
+    return msgspec.structs.replace(turn, tool_calls=calls)
+
+
 def with_system(prompt: Sequence[Message], system_prompt: str | None) -> list[Message]:
     """Prepend the alias's system prompt unless the client sent one, as the gateway does."""
     if not system_prompt or any(turn.role in ("system", "developer") for turn in prompt):
@@ -168,14 +175,22 @@ def _hash_of(*parts: Any) -> str:
 
 
 def _call(call: Any) -> Any:
-    """Return name and arguments of a tool call, the arguments read if they are JSON in a string."""
-    function = call.get("function") if isinstance(call, dict) else None
+    """Return name and arguments of a tool call."""
+    function = _with_read_arguments(call).get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         return call
-    arguments = function.get("arguments")
-    with suppress(ValueError):  # a model's, and wrong: compared as the text that it is
-        arguments = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
-    return {"name": function.get("name"), "arguments": arguments}
+    return {"name": function.get("name"), "arguments": function.get("arguments")}
+
+
+def _with_read_arguments(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = msgspec.json.decode(function["arguments"])
+    except ValueError:  # a model's, and wrong: it stays the text that it is
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _turns(row: _Row) -> list[Message]:

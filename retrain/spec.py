@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from retrain.examples import Example, with_system
+from retrain.examples import Example, for_template, with_system
 from retrain.recipe import Recipe
 from serving.errors import ConfigurationError
 
@@ -167,8 +167,8 @@ def last_progress(path: Path) -> Progress | None:
 
 
 def _row(example: Example, system_prompt: str | None) -> dict[str, Any]:
-    prompt = with_system(example.prompt, system_prompt)
-    row: dict[str, Any] = {"prompt": prompt, "completion": [example.answer]}
+    prompt = [for_template(turn) for turn in with_system(example.prompt, system_prompt)]
+    row: dict[str, Any] = {"prompt": prompt, "completion": [for_template(example.answer)]}
     if example.tools:
         row["tools"] = example.tools
     return row

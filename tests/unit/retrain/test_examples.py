@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.examples import Message, parse_examples
+from retrain.examples import (
+    Message,
+    for_template,
+    parse_examples,
+    text_of,
+    with_system,
+)
 from serving.errors import InvalidRequestError
 
 
@@ -88,3 +94,37 @@ def test_no_line_raises_anything_else(line: bytes) -> None:
         parse_examples([line], "fuzz")
     except InvalidRequestError:
         return
+
+
+def test_calls_of_tools_are_compared_and_trained_by_what_they_call() -> None:
+    """Their chance ids do not count; templates get arguments read, as the engine reads them."""
+    call = {"id": "x", "function": {"name": "f", "arguments": '{"b": 2, "a": 1}'}}
+    turn = Message("assistant", tool_calls=[call])
+    assert text_of(turn) == '[{"arguments":{"a":1,"b":2},"name":"f"}]'
+    assert for_template(turn).tool_calls == [
+        {"id": "x", "function": {"name": "f", "arguments": {"a": 1, "b": 2}}}
+    ]
+    broken = Message("assistant", tool_calls=[{"function": {"name": "f", "arguments": "{"}}])
+    assert for_template(broken) == broken
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"messages": ' + b"[" * 100_000,
+        b'{"instruction": "x", "output": "y", "at": "0001-01-01T00:00:00+10:00"}',
+    ],
+)
+def test_what_libraries_choke_on_is_a_bad_line_too(line: bytes) -> None:
+    """Nesting without end, and a time before the first year."""
+    with pytest.raises(InvalidRequestError, match="line 1: "):
+        parse_examples([line], "f")
+
+
+def test_the_system_prompt_comes_first_unless_there_is_one() -> None:
+    """Anywhere, and under either name: as the gateway does."""
+    asked = Message("user", "a")
+    assert with_system([asked], "Be brief.") == [Message("system", "Be brief."), asked]
+    for role in ("system", "developer"):
+        own = [asked, Message(role, "Be long.")]
+        assert with_system(own, "Be brief.") == own
