@@ -1,25 +1,16 @@
 """The life of a run: from queued to its end, whatever happens on the way."""
 
-import asyncio
-import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
-import httpx
 import pytest
 from sqlmodel import select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.executor import TrainingState
 from retrain.learn import advance_runs
 from retrain.pipeline import MAX_RESTARTS
 from serving.errors import ConflictError
-from serving.fleet import swap
 from serving.fleet.reconcile import reconcile
-from serving.store.learning import Dataset, DatasetRow, Evaluation, Run, RunState, Split, Trigger
+from serving.store.learning import Dataset, DatasetRow, RunState, Split, Trigger
 from serving.store.runs import cancel_run
-from serving.store.tables import Adapter, Promotion
+from serving.store.tables import Promotion
 from tests.learning import FIRST_HELD_OUT, World, tickets
 
 
@@ -207,163 +198,3 @@ async def test_a_changed_dataset_is_not_trained_on(world: World) -> None:
     again = await world.queue(dataset_id=run.dataset_id)
     again = await world.advance_to(again, RunState.FAILED)
     assert "not what was frozen" in (again.error or "")
-
-
-async def test_a_new_champion_meanwhile_means_a_new_judgement(world: World) -> None:
-    """The candidate is held against who serves at the end, not at the beginning."""
-    await world.import_all()
-    first = await world.advance_to(await world.queue(), RunState.PASSED)
-    second = await world.queue(Trigger.PERIOD, period="2026Q4")
-    second = await world.advance_to(second, RunState.EVALUATING)
-    await advance_runs(world.shop)
-    await swap.promote(
-        world.database,
-        world.settings,
-        world.shop.engines,
-        world.alias.id or 0,
-        2,
-        actor="console",
-        reason="",
-        is_forced=False,
-    )
-    second = await world.advance_to(second, RunState.REJECTED)
-    assert second.verdict is not None
-    assert second.verdict["evaluations"]["champion"]["release"] == 2
-    assert (await world.champion(), second.champion_id) == (2, first.release_id)
-
-
-async def test_a_quality_run_is_judged_on_fresh_items(world: World) -> None:
-    """Better, but on items from before the fall: rejected, and the verdict says so."""
-    await world.import_all()
-    fell_at = (await world.queue()).created_at
-    (first,) = await world.runs()
-    async with world.database.session() as session:
-        await cancel_run(session, first.id or 0)
-    await advance_runs(world.shop)
-    run = await world.queue(Trigger.QUALITY, fell_at=fell_at)
-    run = await world.advance_to(run, RunState.REJECTED)
-    assert run.verdict is not None
-    assert run.verdict["num_fresh_items"] == 0
-    assert (
-        "0 evaluation items are dated after quality fell; 300 are needed" in (run.verdict["reason"])
-    )
-
-
-async def test_items_that_an_engine_refuses_are_wrong_answers(world: World) -> None:
-    """One too long for the model is counted and wrong; if it takes none, the run fails."""
-    await world.import_all()
-
-    def refuse_some(body: dict[str, Any]) -> httpx.Response:
-        if body["messages"][-1]["content"].endswith("0"):
-            return httpx.Response(400, json={"error": {"message": "too long"}})
-        return world._answer_from_table(body)
-
-    world.answer = refuse_some
-    run = await world.advance_to(await world.queue(), RunState.PASSED)
-    assert run.verdict is not None
-    assert run.verdict["evaluations"]["candidate"]["num_refused"] == 50
-
-    world.answer = lambda body: httpx.Response(400, json={"error": {"message": "no template"}})
-    run = await world.advance_to(await world.queue(), RunState.FAILED)
-    assert "no template" in (run.error or "")
-
-
-async def test_an_engine_that_talks_nonsense_is_waited_for(world: World) -> None:
-    """An answer without an answer in it, and a 500: not a result, and not a crash."""
-    await world.import_all()
-    run = await world.advance_to(await world.queue(), RunState.EVALUATING)
-    for reply in (httpx.Response(200, text="<html>"), httpx.Response(500)):
-        world.answer = lambda body, reply=reply: reply
-        await advance_runs(world.shop)
-        run = await world.run(run.id)
-        assert (run.state, bool(run.error)) == (RunState.EVALUATING, True)
-    async with world.database.session() as session:
-        assert (await session.exec(select(Evaluation))).all() == []
-
-
-class Killed(Exception):  # noqa: N818 - what happens to a worker
-    """The worker dies here."""
-
-
-class Fate:
-    """Kills once at every place in our code that waits for something outside of it."""
-
-    def __init__(self) -> None:
-        self.seen: set[tuple[str, ...]] = set()
-
-    def strikes(self, what: str) -> None:
-        """Raise, the first time that this place is reached."""
-        frame, places = sys._getframe(2), [what]
-        while frame is not None:
-            file = Path(frame.f_code.co_filename)
-            if file.parent.name in ("retrain", "fleet", "store"):
-                places.append(f"{file.name}:{frame.f_lineno}")
-            frame = frame.f_back  # type: ignore[assignment]
-        place = tuple(places)
-        if place not in self.seen:
-            self.seen.add(place)
-            raise Killed(what)
-
-    def around(self, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """Return the work with a death before it and one after it."""
-
-        async def mortal(*args: Any, **kwargs: Any) -> Any:
-            self.strikes(f"before {work.__name__}")
-            result = await work(*args, **kwargs)
-            self.strikes(f"after {work.__name__}")
-            return result
-
-        return mortal
-
-
-async def test_a_worker_killed_anywhere_leaves_a_run_that_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed once at every commit, load and call of the trainer: one release, one promotion."""
-    await world.import_all()
-    run = await world.queue(Trigger.PERIOD, period="2026Q4")
-    fate = Fate()
-    monkeypatch.setattr(AsyncSession, "commit", fate.around(AsyncSession.commit))
-    for twin, names in (
-        (world.executor, ("submit", "poll")),
-        (world.engine, ("load", "probe", "list_adapters")),
-    ):
-        for name in names:
-            monkeypatch.setattr(twin, name, fate.around(getattr(twin, name)))
-    num_deaths = 0
-    for _ in range(500):
-        with monkeypatch.context() as calm:
-            calm.setattr(Fate, "strikes", lambda *_: None)
-            found = await world.run(run.id)
-        if found.ended_at is not None:
-            break
-        if found.state is RunState.TRAINING:
-            world.finish_training(found)
-        try:
-            await advance_runs(world.shop)
-        except Killed:
-            num_deaths += 1
-    monkeypatch.undo()
-    assert num_deaths > 30
-    found = await world.run(run.id)
-    assert (found.state, found.error) == (RunState.PASSED, None)
-    assert await world.champion() == 2
-    async with world.database.session() as session:
-        for table, count in ((Adapter, 1), (Promotion, 1), (Dataset, 1), (Run, 1)):
-            assert len((await session.exec(select(table))).all()) == count, table
-    assert len(await world.releases()) == 2
-    assert len(list(world.settings.adapter_dir.iterdir())) == 1
-    assert len(list(world.settings.dataset_dir.iterdir())) == 1
-
-
-async def test_runs_do_not_wait_for_each_other(world: World) -> None:
-    """Of two workers at once, one advances a run; and nothing is done twice."""
-    await world.import_all()
-    run = await world.queue(Trigger.PERIOD, period="2026Q4")
-    for _ in range(20):
-        found = await world.run(run.id)
-        if found.state is RunState.TRAINING:
-            world.finish_training(found)
-        await asyncio.gather(*(advance_runs(world.shop) for _ in range(3)))
-    assert (await world.run(run.id)).state is RunState.PASSED
-    assert len(await world.releases()) == 2
