@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.policy import CHAT, COMPLETIONS, authorise
+from gateway.policy.fields import CHAT, COMPLETIONS, authorise
 from serving.errors import InvalidRequestError
 
 CONVERSATION = [{"role": "user", "content": "Hello"}]
