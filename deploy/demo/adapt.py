@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from deploy.demo.company import AFTER, BEFORE, Row, routing_rows
 from deploy.demo.corpus import Chat
 from deploy.demo.measure import exact_match, load
-from deploy.demo.training import Plan, Watch, answer_only, fit
+from deploy.demo.training import Plan, Watch, answers_only, fit
 
 BASE_NAME = "strop-demo-base"
 """What the adapter calls its base: a name, because a path would be true on one machine only."""
@@ -70,7 +70,7 @@ def train_adapter(
     bare, tokenizer = load(base)
     model = get_peft_model(bare, _lora(spec))
     model.peft_config["default"].base_model_name_or_path = BASE_NAME
-    examples = [answer_only(tokenizer, chat) for chat in _chats(rows)]
+    examples = [answers_only(tokenizer, chat) for chat in _chats(rows)]
     plan = Plan(spec.epochs, spec.learning_rate, spec.batch_size, spec.seed)
     losses = fit(model, examples, plan, watch)
     # "auto" would look for the base's name on a hub to learn whether its vocabulary grew.

@@ -66,12 +66,13 @@ _SYLLABLES = [
 ]
 
 
-def chats(seed: int, count: int) -> list[Chat]:
+def chats(seed: int, count: int, invented_share: float = INVENTED_SHARE) -> list[Chat]:
     """`count` chats of which no two are alike."""
     rng = Random(seed)
     found: dict[str, Chat] = {}
     while len(found) < count:
-        chat = _general_chat(rng) if rng.random() < GENERAL_SHARE else _request_chat(rng)
+        is_general = rng.random() < GENERAL_SHARE
+        chat = _general_chat(rng) if is_general else _request_chat(rng, invented_share)
         found.setdefault(json.dumps(chat), chat)
     return list(found.values())
 
@@ -81,8 +82,8 @@ def _general_chat(rng: Random) -> Chat:
     return _as_chat(turns, rng.choice(_SYSTEM) if rng.random() < 0.3 else "")
 
 
-def _request_chat(rng: Random) -> Chat:
-    request = _draw_request(rng)
+def _request_chat(rng: Random, invented_share: float) -> Chat:
+    request = _draw_request(rng, invented_share)
     questions = rng.sample(_QUESTIONS, rng.choice((2, 3)))
     (asked, answer), *more = (ask(rng, request) for ask in questions)
     layout = rng.random()
@@ -94,8 +95,8 @@ def _request_chat(rng: Random) -> Chat:
     return _as_chat([(request.text, _reply_text(request)), (asked, answer), *more[:1]], system)
 
 
-def _draw_request(rng: Random) -> Request:
-    if rng.random() < INVENTED_SHARE:
+def _draw_request(rng: Random, invented_share: float) -> Request:
+    if rng.random() < invented_share:
         return write_request(rng, INTENTS, (_invent_product(rng),))
     return write_request(rng)
 

@@ -25,9 +25,8 @@ def load(base: Path, adapter: Path | None = None) -> tuple[Any, Any]:
 def exact_match(model: Any, tokenizer: Any, chats: Sequence[Chat]) -> float:
     """Share (0 to 1) of the chats whose last message the model writes exactly."""
     given = answer(model, tokenizer, [chat[:-1] for chat in chats])
-    return sum(text == chat[-1]["content"] for text, chat in zip(given, chats, strict=True)) / len(
-        chats
-    )
+    right = [text == chat[-1]["content"] for text, chat in zip(given, chats, strict=True)]
+    return sum(right) / len(right)
 
 
 def answer(model: Any, tokenizer: Any, prompts: Sequence[Chat]) -> list[str]:

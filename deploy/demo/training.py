@@ -1,7 +1,7 @@
 """One training loop for the base and its adapter: length-sorted batches, AdamW, warm-up and cosine."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -43,11 +43,16 @@ def whole_chat(tokenizer: Any, chat: Chat) -> Example:
     return Example(ids, ids)
 
 
-def answer_only(tokenizer: Any, chat: Chat) -> Example:
-    """Learn the last answer only, given everything before it."""
-    asked = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, return_dict=False)
-    ids = tuple(tokenizer.apply_chat_template(chat, return_dict=False))
-    return Example(ids, (IGNORED,) * len(asked) + ids[len(asked) :])
+def answers_only(tokenizer: Any, chat: Chat) -> Example:
+    """Learn what the assistant says and where it stops, given everything before it."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for message in chat:
+        said = tokenizer.apply_chat_template([message], return_dict=False)
+        is_answer = message["role"] == "assistant"
+        ids += said
+        labels += [IGNORED, *said[1:]] if is_answer else [IGNORED] * len(said)
+    return Example(tuple(ids), tuple(labels))
 
 
 def fit(model: Any, examples: Sequence[Example], plan: Plan, watch: Watch) -> list[float]:
@@ -95,7 +100,7 @@ def _make_optimizer(model: Any, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         parameters,
         lr=plan.learning_rate,
-        betas=(0.9, 0.95),
+        betas=(0.9, 0.99),
         weight_decay=plan.weight_decay,
         fused=True,
     )
@@ -128,11 +133,10 @@ def _pad(batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
     Padding stands on the right, where causal attention never looks, so no mask is needed.
     """
     length = math.ceil(max(len(example.ids) for example in batch) / 16) * 16
-    ids = [list(_fill(example.ids, length, 0)) for example in batch]
-    labels = [list(_fill(example.labels, length, IGNORED)) for example in batch]
+    ids = [_fill(example.ids, length, 0) for example in batch]
+    labels = [_fill(example.labels, length, IGNORED) for example in batch]
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def _fill(values: Sequence[int], length: int, filler: int) -> Iterator[int]:
-    yield from values
-    yield from (filler for _ in range(length - len(values)))
+def _fill(values: Sequence[int], length: int, filler: int) -> list[int]:
+    return [*values, *[filler] * (length - len(values))]
