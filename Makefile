@@ -21,12 +21,14 @@ help: ## Show this list
 run: install ## Start the demo: engine, gateway, worker, database; Ctrl-C stops everything
 	@exec $(BIN)/python -m deploy.demo.run
 
-test: install ## Run every test once: unit and contracts, then end to end on real vLLM
-	$(BIN)/pytest -n 2 -m "not prove and not engine" tests --ignore=tests/e2e
-	$(BIN)/pytest -m "not prove" tests/e2e
+test: install ## Run every rule with few repetitions, on real PostgreSQL and real vLLM
+	$(BIN)/pytest -n 2 -m "not engine"
+	$(BIN)/pytest -m engine
 
-prove: install ## Run the full counts (hours); writes tests/bench/results/*.json
-	$(BIN)/pytest -m prove tests
+prove: install ## Run the full counts (long); writes tests/bench/results and README's table
+	$(BIN)/pytest --prove -m "not engine"
+	$(BIN)/pytest --prove -m engine
+	$(BIN)/python -m tests.bench.figures
 
 check: install ## Lint, types, layering, spelling
 	$(BIN)/ruff format --check .

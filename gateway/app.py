@@ -8,8 +8,8 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.api.page import page_handlers
 from gateway.api.routes import api_handlers
-from gateway.client import SECURITY_HEADERS
 from gateway.errors import EXCEPTION_HANDLERS
+from gateway.inference.client import SECURITY_HEADERS
 from gateway.openapi import describe_raw_routes, openapi_config
 from gateway.operations.resources import Resources
 from gateway.runtime import open_runtime

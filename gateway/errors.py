@@ -6,7 +6,7 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 
-from gateway.client import SECURITY_HEADERS, error_headers
+from gateway.inference.client import SECURITY_HEADERS, error_headers
 from serving.errors import NotFoundError, StropError
 
 logger = logging.getLogger("strop.gateway")

@@ -9,8 +9,8 @@ import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import authenticate
-from gateway.body import Headers, read_json
-from gateway.client import ClientGoneError, RawHeaders, Reply
+from gateway.inference.body import Headers, read_json
+from gateway.inference.client import ClientGoneError, RawHeaders, Reply
 from gateway.runtime import Runtime
 from serving.errors import InvalidRequestError, StropError
 from serving.ids import InferenceId, unknown_inference

@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 from gateway.follow import DATABASE_ERRORS, Follower
-from gateway.traffic import Traffic
+from gateway.inference.traffic import Traffic
 from monitoring.metrics import Metrics
 from serving.fleet.proof import Prover
 from serving.store.database import Database

@@ -16,7 +16,7 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIType
 
-from gateway.policy import CHAT, COMPLETIONS, Endpoint
+from gateway.policy.fields import CHAT, COMPLETIONS, Endpoint
 
 _ERRORS = {
     "400": "The request is wrong; `param` names the field.",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -14,9 +15,9 @@ import httpx
 
 from gateway.follow import DATABASE_ERRORS, Follower
 from gateway.heartbeat import Heartbeat
+from gateway.inference.traffic import Traffic
+from gateway.inference.upstream import AiohttpUpstream, Upstream
 from gateway.limits import AddressLimiter
-from gateway.traffic import Traffic
-from gateway.upstream import AiohttpUpstream, Upstream
 from monitoring.metrics import Metrics
 from serving.errors import UnavailableError
 from serving.fleet.engine import Engine
@@ -81,7 +82,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         ConfigurationError: sign.key is missing, or a pool is described wrongly.
         UnavailableError: the journal cannot be written.
     """
-    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
+    worker_id = make_worker_id(socket.gethostname())
     async with AsyncExitStack() as stack:
         signer = load_signer(settings.sign_key)
         journal = JournalWriter(settings.journal_dir, settings.journal, worker_id)
@@ -115,6 +116,12 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             bases={pool.served_name: pool.name for pool in settings.all_pools},
             pool_headers=_pool_headers(settings),
         )
+
+
+def make_worker_id(host: str) -> str:
+    """Return an id that no other worker has, fit to begin a journal segment's name."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:32]
+    return f"{plain}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _pool_headers(settings: Settings) -> dict[str, dict[str, str]]:

@@ -11,8 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gateway.auth import authenticate
 from gateway.errors import method_not_allowed
 from gateway.feedback import handle_feedback
-from gateway.inference import handle_inference
-from gateway.policy import CHAT, COMPLETIONS, Endpoint
+from gateway.inference.life import handle_inference
+from gateway.policy.fields import CHAT, COMPLETIONS, Endpoint
 from gateway.runtime import Runtime
 from serving.journal.segments import count_bytes
 from serving.routing.choose import callable_models

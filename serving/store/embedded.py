@@ -48,7 +48,7 @@ def start_server(folder: Path) -> PostgresServer:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        server = get_server(folder)
+        server = _get_server(folder)
         _forget_the_dead(server)
         create_database(server, DATABASE)
     except Exception as error:
@@ -73,6 +73,15 @@ def create_database(server: PostgresServer, name: str, *, template: str = "templ
 def database_url(server: PostgresServer, name: str) -> str:
     """Return psycopg's URL of one database of the server."""
     return server.get_uri(database=name)
+
+
+def _get_server(folder: Path) -> PostgresServer:
+    """Have pgserver lock beside `folder`: its own lock is one for all homes and users of a machine."""
+    lock = type(PostgresServer._lock)(folder.parent / "pg.lock")
+    PostgresServer._lock = lock
+    server = get_server(folder)
+    server._lock = lock
+    return server
 
 
 def _forget_the_dead(server: PostgresServer) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from gateway.upstream import (
+from gateway.inference.upstream import (
     UNREACHABLE,
     WENT_AWAY,
     AiohttpUpstream,

@@ -20,6 +20,17 @@ from tests.gateway import (
 )
 from tests.upstream_server import Answer, FakeEngine, Fault, fake_engine, streamed
 
+STATUSES = [
+    (400, 400, InferenceStatus.REFUSED),
+    (422, 422, InferenceStatus.REFUSED),
+    (401, 502, InferenceStatus.UPSTREAM_ERROR),
+    (302, 502, InferenceStatus.UPSTREAM_ERROR),
+    (404, 502, InferenceStatus.UPSTREAM_ERROR),
+    (429, 503, InferenceStatus.UPSTREAM_ERROR),
+    (500, 502, InferenceStatus.UPSTREAM_ERROR),
+    (503, 503, InferenceStatus.UPSTREAM_ERROR),
+]
+
 
 async def test_an_adapter_that_an_engine_lost_is_never_replaced_by_another(
     gateway: Gateway, engine: FakeEngine, settings: Settings, database: Database
@@ -119,31 +130,16 @@ async def test_a_stream_without_its_done_is_no_whole_answer(
     assert end.status is InferenceStatus.UPSTREAM_ERROR
 
 
-@pytest.mark.parametrize(
-    ("status", "answered", "recorded"),
-    [
-        (400, 400, InferenceStatus.REFUSED),
-        (422, 422, InferenceStatus.REFUSED),
-        (401, 502, InferenceStatus.UPSTREAM_ERROR),
-        (302, 502, InferenceStatus.UPSTREAM_ERROR),
-        (404, 502, InferenceStatus.UPSTREAM_ERROR),
-        (429, 503, InferenceStatus.UPSTREAM_ERROR),
-        (500, 502, InferenceStatus.UPSTREAM_ERROR),
-        (503, 503, InferenceStatus.UPSTREAM_ERROR),
-    ],
-)
-async def test_statuses_of_the_engine(
-    gateway: Gateway, engine: FakeEngine, status: int, answered: int, recorded: InferenceStatus
-) -> None:
+async def test_statuses_of_the_engine(gateway: Gateway, engine: FakeEngine) -> None:
     """What the client did wrong passes as it is; all else is told as the engine's failure."""
     words = b'{"error":{"message":"max_tokens is too large","type":"BadRequestError"}}'
-    engine.script = lambda _: Answer(status=status, pieces=[words])
-    response = await gateway.chat()
-    assert response.status == answered
-    assert (response.body == words) is (recorded is InferenceStatus.REFUSED)
-    (end,) = await gateway.ended(1)
-    assert (end.status, end.http_status) == (recorded, status)
-    assert end.response == words
+    for count, (status, answered, recorded) in enumerate(STATUSES, start=1):
+        engine.script = lambda _, status=status: Answer(status=status, pieces=[words])
+        response = await gateway.chat()
+        assert response.status == answered
+        assert (response.body == words) is (recorded is InferenceStatus.REFUSED)
+        end = (await gateway.ended(count))[-1]
+        assert (end.status, end.http_status, end.response) == (recorded, status, words)
 
 
 async def test_no_engine_is_503_at_once(tmp_path: Path, database: Database) -> None:

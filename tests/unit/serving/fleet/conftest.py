@@ -16,6 +16,7 @@ from serving.store.aliases import create_alias
 from serving.store.database import Database
 from serving.store.tables import Adapter, Alias, Release
 from serving.types import Task
+from tests.walks import Engines, Walks
 
 # Module -> (in, out) of the base model's weights.
 MODULES = {
@@ -133,3 +134,9 @@ def engines(settings: Settings) -> dict[str, tuple[MemoryEngine, ...]]:
         pool.name: tuple(MemoryEngine(url, served_name=pool.served_name) for url in pool.urls)
         for pool in settings.pools
     }
+
+
+@pytest.fixture
+def walks(database: Database, settings: Settings, engines: Engines, alias: Alias) -> Walks:
+    """The walks of `support`."""
+    return Walks(database, settings, engines, alias)

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from serving.errors import ConfigurationError
-from serving.fleet.child_log import last_words, rotate
 from serving.fleet.supervise import ChildState, ChildStatus, Pace, Program, Supervisor
 
 QUICK = Pace(
@@ -215,36 +214,6 @@ def test_pauses_double_up_to_a_limit() -> None:
     """0.5 s after the first death, then twice as long each time, at most 30 s."""
     pauses = [Pace().pause_seconds(num_deaths) for num_deaths in (1, 2, 3, 7, 1000)]
     assert pauses == [0.5, 1.0, 2.0, 30.0, 30.0]
-
-
-def test_the_log_before_is_kept(tmp_path: Path) -> None:
-    """A start keeps the last run's log as `.1` and forgets the one before."""
-    log = tmp_path / "engine.log"
-    for text in ("oldest", "older", "newest"):
-        rotate(log)
-        log.write_text(text)
-    assert log.read_text() == "newest"
-    assert (tmp_path / "engine.log.1").read_text() == "older"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", ""),
-        ("one\ntwo\n\n", "two"),
-        ("Traceback\n  File x\nOSError: no such port\nbye", "OSError: no such port"),
-        (
-            "(EngineCore pid=7) ERROR 11-22 15:46:05 [core.py:1] ValueError: too little memory\n"
-            "(APIServer pid=1) RuntimeError: Engine core initialization failed. See above.",
-            "ValueError: too little memory",
-        ),
-    ],
-)
-def test_last_words_are_the_cause(tmp_path: Path, text: str, words: str) -> None:
-    """The last error counts, else the last line; vLLM's summary of a cause is not the cause."""
-    log = tmp_path / "engine.log"
-    log.write_text(text)
-    assert last_words(log) == words
 
 
 def program(

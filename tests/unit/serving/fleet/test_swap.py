@@ -3,9 +3,8 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -19,79 +18,14 @@ from serving.errors import (
     UnavailableError,
 )
 from serving.fleet import swap
-from serving.fleet.memory import MemoryEngine
 from serving.fleet.reconcile import reconcile
-from serving.routing.catalog import Alias as ServedAlias
-from serving.settings import Settings
 from serving.store.aliases import create_alias, id_of, list_aliases
 from serving.store.catalog import load_catalog
-from serving.store.database import Database
-from serving.store.releases import create_release, find_release, list_promotions
-from serving.store.tables import Adapter, Alias, GatewayWorker, Promotion, Release, utc_now
+from serving.store.releases import create_release
+from serving.store.tables import Adapter, GatewayWorker, Promotion, utc_now
 from serving.store.workers import report_worker
 from serving.types import ReleaseState, Task
-
-Engines = dict[str, tuple[MemoryEngine, ...]]
-AddRelease = Callable[[], Awaitable[tuple[Adapter, Release]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Walks:
-    """Promotions and rollbacks of one alias, and what came of them."""
-
-    database: Database
-    settings: Settings
-    engines: Engines
-    alias: Alias
-
-    async def promote(self, number: int) -> Promotion:
-        """Force a promotion through."""
-        return await swap.promote(
-            self.database,
-            self.settings,
-            self.engines,
-            id_of(self.alias),
-            number,
-            actor="console",
-            reason="a test",
-            is_forced=True,
-        )
-
-    async def rollback(self) -> Promotion:
-        """Roll back."""
-        return await swap.rollback(
-            self.database,
-            self.settings,
-            self.engines,
-            id_of(self.alias),
-            actor="console",
-            reason="a test",
-        )
-
-    async def served(self) -> ServedAlias:
-        """Return the alias as gateway workers see it."""
-        async with self.database.session() as session:
-            return (await load_catalog(session)).aliases[self.alias.tenant, self.alias.name]
-
-    async def state(self, number: int) -> ReleaseState:
-        """Return a release's state."""
-        async with self.database.session() as session:
-            return (await find_release(session, self.alias, number)).state
-
-    async def history(self) -> list[Promotion]:
-        """Return the flips, oldest first."""
-        async with self.database.session() as session:
-            return (await list_promotions(session, self.alias))[::-1]
-
-    def loads(self) -> int:
-        """Return how often any engine was asked to load."""
-        return sum(len(engine.loads) for group in self.engines.values() for engine in group)
-
-
-@pytest.fixture
-def walks(database: Database, settings: Settings, engines: Engines, alias: Alias) -> Walks:
-    """The walks of `support`."""
-    return Walks(database, settings, engines, alias)
+from tests.walks import AddRelease, Walks
 
 
 async def test_a_promotion_loads_everywhere_and_flips_once(
@@ -115,59 +49,6 @@ async def test_a_promotion_loads_everywhere_and_flips_once(
     assert (promotion.actor, promotion.reason, promotion.is_forced) == ("console", "a test", True)
     async with walks.database.session() as session:
         assert promotion.revision == (await load_catalog(session)).revision
-
-
-async def test_a_rollback_needs_no_load_and_can_be_undone(
-    walks: Walks, add_release: AddRelease
-) -> None:
-    """The previous champion is still loaded; a second rollback takes back the first."""
-    numbers = [(await add_release())[1].number for _ in range(2)]
-    for number in numbers:
-        await walks.promote(number)
-    loads = walks.loads()
-    back = await walks.rollback()
-    assert (await walks.served()).champion.number == numbers[0]
-    assert await walks.state(numbers[1]) is ReleaseState.ROLLED_BACK
-    assert (back.is_rollback, back.is_forced) == (True, False)
-    await walks.rollback()
-    assert (await walks.served()).champion.number == numbers[1]
-    assert await walks.state(numbers[0]) is ReleaseState.ROLLED_BACK
-    assert await walks.state(numbers[1]) is ReleaseState.CHAMPION
-    assert walks.loads() == loads
-
-
-async def test_a_rollback_loads_where_an_engine_lost_it(
-    walks: Walks, add_release: AddRelease
-) -> None:
-    """A restarted replica gets it first; one that refuses does not stop the way back."""
-    adapter, release = await add_release()
-    await walks.promote(release.number)
-    await walks.promote((await add_release())[1].number)
-    first, second = walks.engines["small"]
-    first.restart()
-    await walks.rollback()
-    assert adapter.name in await first.list_adapters()
-    await walks.rollback()
-    first.restart()
-    first.fail_load = "out of memory"
-    await walks.rollback()
-    assert (await walks.served()).champion.adapter == adapter.name
-    await walks.rollback()
-    second.restart()
-    second.fail_load = "out of memory"
-    with pytest.raises(EngineError, match="out of memory"):
-        await walks.rollback()
-    assert (await walks.served()).champion.adapter != adapter.name
-    for engine in (first, second):
-        engine.is_down = True
-    await walks.rollback()
-    assert (await walks.served()).champion.adapter == adapter.name
-
-
-async def test_there_is_nothing_before_the_first(walks: Walks) -> None:
-    """A rollback of an alias that was never promoted says so."""
-    with pytest.raises(ConflictError, match="never promoted"):
-        await walks.rollback()
 
 
 @pytest.mark.parametrize("pool", ["small", "large"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.checks import (
+from gateway.policy.checks import (
     Check,
     array,
     flag,
@@ -23,8 +23,8 @@ from gateway.checks import (
     text,
     text_or_texts,
 )
-from gateway.messages import messages
-from gateway.schemas import response_format, structured_outputs, tool, tool_choice
+from gateway.policy.messages import messages
+from gateway.policy.schemas import response_format, structured_outputs, tool, tool_choice
 from serving.errors import InvalidRequestError
 
 _MAX_TOKENS = 2**20

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.messages import has_system_prompt
-from gateway.policy import Asked, Endpoint
+from gateway.policy.fields import Asked, Endpoint
+from gateway.policy.messages import has_system_prompt
 from monitoring.metrics import Served
 from serving.errors import InvalidRequestError
 from serving.ids import Signer

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from litestar.types import Receive
 
-from gateway.client import ClientGoneError
+from gateway.inference.client import ClientGoneError
 from serving.errors import InvalidRequestError, PayloadTooLargeError
 from serving.settings import GatewaySettings
 

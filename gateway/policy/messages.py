@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.checks import Check, array, label, nested, one_of, pick, record, refuse, text
+from gateway.policy.checks import Check, array, label, nested, one_of, pick, record, refuse, text
 
 _ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
 _ANY_LENGTH = text(2**31)

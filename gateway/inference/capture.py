@@ -6,8 +6,8 @@ from types import TracebackType
 
 import msgspec
 
-from gateway.client import ClientGoneError
-from gateway.order import Order
+from gateway.inference.client import ClientGoneError
+from gateway.inference.order import Order
 from monitoring.metrics import Metrics
 from serving.errors import StropError
 from serving.journal.records import Begin, End

@@ -8,7 +8,7 @@ GHSA-rwxx-mrjm-wc2m): what passes here is small, shallow and plain.
 import re
 from typing import Any
 
-from gateway.checks import array, flag, label, nested, one_of, pick, record, refuse, text
+from gateway.policy.checks import array, flag, label, nested, one_of, pick, record, refuse, text
 
 _MAX_NODES = 5_000
 _MAX_PATTERN_LENGTH = 256

@@ -3,12 +3,12 @@
 import asyncio
 from typing import Final
 
-from gateway.capture import Capture
-from gateway.client import ClientGoneError, RawHeaders, Reply
-from gateway.engine_call import read_recorded
-from gateway.events import EventFilter
-from gateway.order import Order
-from gateway.upstream import WENT_AWAY, UpstreamResponse
+from gateway.inference.capture import Capture
+from gateway.inference.client import ClientGoneError, RawHeaders, Reply
+from gateway.inference.engine_call import read_recorded
+from gateway.inference.events import EventFilter
+from gateway.inference.order import Order
+from gateway.inference.upstream import WENT_AWAY, UpstreamResponse
 from serving.errors import EngineError
 from serving.types import InferenceStatus
 

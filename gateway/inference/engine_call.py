@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from typing import Final
 
-from gateway.capture import Capture
-from gateway.order import Order
+from gateway.inference.capture import Capture
+from gateway.inference.order import Order
+from gateway.inference.upstream import UNREACHABLE, Deadlines, UpstreamResponse
 from gateway.runtime import Runtime
-from gateway.upstream import UNREACHABLE, Deadlines, UpstreamResponse
 from serving.errors import EngineError, EngineTimeoutError, UnavailableError
 
 _MAX_ATTEMPTS: Final = 2

@@ -10,13 +10,13 @@ import asyncio
 from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import authenticate
-from gateway.body import Headers, read_json
-from gateway.capture import Capture
-from gateway.client import ClientGoneError, Reply, WhileConnected
-from gateway.engine_call import engine_answer
-from gateway.order import Order, make_order
-from gateway.policy import Asked, Endpoint, authorise
-from gateway.relay import relay
+from gateway.inference.body import Headers, read_json
+from gateway.inference.capture import Capture
+from gateway.inference.client import ClientGoneError, Reply, WhileConnected
+from gateway.inference.engine_call import engine_answer
+from gateway.inference.order import Order, make_order
+from gateway.inference.relay import relay
+from gateway.policy.fields import Asked, Endpoint, authorise
 from gateway.runtime import Runtime
 from serving.errors import InvalidRequestError, StropError, UnavailableError
 from serving.routing.catalog import Principal
