@@ -9,7 +9,8 @@ from retrain.freeze import verify_files
 from retrain.recipe import SMALL_BASE, Recipe, count_parameters, default_recipe
 from retrain.spec import Limits, TrainingSpec, write_spec
 from serving.errors import ConfigurationError
-from serving.settings import Settings, TrainSettings
+from serving.sections import TrainSettings
+from serving.settings import Settings
 from serving.store.learning import Dataset, Run
 
 

@@ -5,9 +5,9 @@ Precedence, highest first: environment, file, defaults. An unknown key is refuse
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,153 +16,18 @@ from pydantic_settings import (
 )
 
 from serving.errors import ConfigurationError
-from serving.types import PoolKind
+from serving.sections import (
+    EngineSettings,
+    GatewaySettings,
+    JournalSettings,
+    LearningSettings,
+    PoolSettings,
+    StoreSettings,
+    TrainSettings,
+    WorkerSettings,
+)
 
 DEFAULT_CONFIG = Path("strop.toml")
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Section(BaseModel):
-    """A table of strop.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GatewaySettings(Section):
-    """Where and how the HTTP side listens."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    workers: int = Field(1, ge=1, le=64)
-    max_body_bytes: int = Field(10 * 2**20, ge=1024)
-    drain_seconds: float = Field(30, ge=0)
-    first_byte_seconds: float = Field(120, gt=0)
-    idle_seconds: float = Field(60, gt=0)
-    body_seconds: float = Field(30, gt=0)
-    feedback_max_age_days: float = Field(90, gt=0)
-    feedback_per_minute: int = Field(600, ge=1)
-    """Ratings a minute and client address that carry no key (a browser widget)."""
-    cors_origins: tuple[str, ...] = ("*",)
-    """Origins whose pages may post feedback with nothing but a signed id."""
-
-    @property
-    def near_url(self) -> str:
-        """The address under which this machine reaches the gateway."""
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
-        return f"http://{everywhere.get(self.host, self.host)}:{self.port}"
-
-
-class EngineSettings(Section):
-    """The single-pool short form, and what holds for engines started here."""
-
-    base_model: str = ""
-    served_name: str = "base"
-    urls: tuple[str, ...] = ()
-    port: Port = 8100
-    """First loopback port of the engines started here; replica i takes port + i."""
-    kv_cache_gib: float = Field(1.0, gt=0)
-    """KV cache of a CPU engine, GiB. A GPU engine takes `gpu_memory_utilization`."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    start_seconds: float = Field(900, gt=0)
-    """How long a start may take before it counts as failed."""
-    args: tuple[str, ...] = ()
-    max_loras: int = Field(4, ge=1, le=8)
-    max_lora_rank: int = 16
-
-
-class PoolSettings(Section):
-    """A group of replicas that serve one base model."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
-    kind: PoolKind = PoolKind.VLLM
-    base_model: str = ""
-    """A folder or a hub name for `vllm`; the upstream's own model name for `openai`."""
-    served_name: str = "base"
-    """The name under which clients reach the pool's base model."""
-    replicas: int = Field(1, ge=1, le=64)
-    urls: tuple[str, ...] = ()
-    """Replicas that somebody else runs, without /v1. Empty: `replicas` are started here."""
-    adapter_root: str = ""
-    """The folder that remote engines know as ours: maps STROP_HOME/adapters onto it."""
-    api_key_env: str = ""
-    """Name of the environment variable that holds the key of an `openai` upstream."""
-    args: tuple[str, ...] = ()
-    max_loras: int = Field(4, ge=1, le=8)
-    max_lora_rank: int = 16
-
-    @field_validator("max_lora_rank")
-    @classmethod
-    def check_rank(cls, rank: int) -> int:
-        """Refuse ranks that vLLM does not know (config/lora.py)."""
-        known = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-        if rank not in known:
-            raise ValueError(f"max_lora_rank must be one of {known}")
-        return rank
-
-    @property
-    def is_launched_here(self) -> bool:
-        """Whether `strop up` starts this pool's engines."""
-        return self.kind is PoolKind.VLLM and not self.urls
-
-
-class StoreSettings(Section):
-    """The database: embedded unless a server is named."""
-
-    url: str = ""
-    """postgresql://user:password@host/name of a server; empty: embedded under STROP_HOME."""
-
-
-class JournalSettings(Section):
-    """The record of traffic before it reaches the database."""
-
-    segment_bytes: int = Field(64 * 2**20, ge=4096)
-    max_bytes: int = Field(4 * 2**30, ge=2**20)
-    """Above this much unread journal, new logged requests get 503."""
-    durability: str = Field("process", pattern="^(process|power)$")
-    """`process` survives kill -9; `power` adds a group fdatasync and survives a power cut."""
-    max_record_bytes: int = Field(16 * 2**20, ge=2**16, le=64 * 2**20)
-    """A longer answer is cut and marked; a longer request gets 413."""
-
-
-class WorkerSettings(Section):
-    """How often the worker looks."""
-
-    ingest_seconds: float = Field(0.5, gt=0)
-    reconcile_seconds: float = Field(2.0, gt=0)
-
-
-class LearningSettings(Section):
-    """When an alias is retrained, and on how much. Methods.md 1.4 and 2.1 say why these numbers."""
-
-    check_seconds: float = Field(60, gt=0)
-    """How often the worker looks at every alias."""
-    window_hours: float = Field(7 * 24, gt=0)
-    """Ratings of this long back count."""
-    max_down_share: float = Field(0.25, gt=0, lt=1)
-    """Thumbs-down among ratings above which quality counts as fallen."""
-    min_ratings: int = Field(100, ge=1)
-    min_examples: int = Field(1000, ge=1)
-    """Training rows after cleaning, below which no training begins."""
-    min_new_examples: int = Field(200, ge=0)
-    min_fresh_items: int = Field(300, ge=1)
-    """Evaluation items dated after the fall that a run asked for by quality is judged on."""
-    cooldown_days: float = Field(7, ge=0)
-    review_share: float = Field(0.10, ge=0.10, le=1)
-    """Share of answers that people are asked to judge; never under a tenth."""
-    claim_minutes: float = Field(15, gt=0)
-    """How long a review handed out waits for its verdict before somebody else gets it."""
-
-
-class TrainSettings(Section):
-    """What runs a training, and what it may take."""
-
-    command: str = "python -m retrain.train {spec}"
-    memory_gib: float = Field(6, gt=0)
-    gpu_memory_gib: float | None = Field(None, gt=0)
-    threads: int | None = Field(None, ge=1)
-    """Threads that compute; None: one less than the machine has cores, one at least."""
-    nice: int = Field(10, ge=0, le=19)
 
 
 class Settings(BaseSettings):

@@ -19,7 +19,8 @@ import psutil
 
 from serving.fleet.engines import urls_of
 from serving.fleet.hardware import find_hardware
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 
 _GIB = 2**30
 _ENGINE_GIB = 1.5

@@ -26,7 +26,8 @@ from serving.errors import ConfigurationError
 from serving.fleet.engines import urls_of
 from serving.fleet.supervise import Pace, Program, Supervisor
 from serving.home import hold_home, initialise_home
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.store.embedded import open_store
 
 Welcome = Callable[[str], Awaitable[None]]

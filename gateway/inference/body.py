@@ -8,7 +8,7 @@ from litestar.types import Receive
 
 from gateway.inference.client import ClientGoneError
 from serving.errors import InvalidRequestError, PayloadTooLargeError
-from serving.settings import GatewaySettings
+from serving.sections import GatewaySettings
 
 Headers = dict[bytes, bytes]
 

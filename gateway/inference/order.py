@@ -12,7 +12,7 @@ from serving.errors import InvalidRequestError
 from serving.ids import Signer
 from serving.routing.catalog import Principal, Release
 from serving.routing.choose import Choice
-from serving.settings import PoolSettings
+from serving.sections import PoolSettings
 from serving.types import PoolKind
 
 # Two names of one thing: a default for the one must not join the other.

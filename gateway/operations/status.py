@@ -11,7 +11,8 @@ from gateway.operations.learning import tell_learning
 from gateway.operations.resources import Json, Resources
 from serving.home import holder_of
 from serving.journal.records import SUFFIX
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.store import aliases as alias_store
 from serving.store import runs, workers
 from serving.store.aliases import id_of

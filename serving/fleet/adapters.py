@@ -27,7 +27,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from serving.fleet.adapter_check import CONFIG, MANIFEST, WEIGHTS, check_adapter, check_listing
 from serving.fleet.tensors import read_base_shapes
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.store.aliases import id_of, lock_alias
 from serving.store.releases import create_release, get_release
 from serving.store.tables import Adapter, Alias, Release

@@ -6,7 +6,8 @@ import httpx
 
 from serving.errors import ConfigurationError
 from serving.fleet.engine import Engine, OpenAIEngine, VllmEngine
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.types import PoolKind
 
 

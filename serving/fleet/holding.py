@@ -8,7 +8,8 @@ from serving.errors import EngineError, UnavailableError
 from serving.fleet.adapters import adapter_path, verify_adapter
 from serving.fleet.engine import Engine
 from serving.fleet.placement import is_unloadable
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.store.aliases import lock_alias
 from serving.store.catalog import load_catalog
 from serving.store.database import Database

@@ -13,7 +13,8 @@ from typing import NoReturn
 from serving.errors import ConfigurationError
 from serving.fleet.engines import num_engines_here, urls_of
 from serving.fleet.hardware import Hardware
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 
 # By module: the console script of the CPU build does not start.
 _SERVER = "vllm.entrypoints.openai.api_server"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from serving.errors import ConflictError
 from serving.routing.catalog import Catalog
-from serving.settings import PoolSettings
+from serving.sections import PoolSettings
 from serving.store.tables import GatewayWorker
 
 

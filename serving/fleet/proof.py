@@ -13,7 +13,8 @@ from typing import Final
 from serving.errors import StropError
 from serving.fleet.adapters import adapter_path
 from serving.fleet.engine import Engine
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 
 log = logging.getLogger("strop.serving")
 _NUDGE_SECONDS: Final = 0.1

@@ -21,7 +21,8 @@ from serving.fleet.engine import Engine
 from serving.fleet.holding import hold_adapter, unload_if_unused
 from serving.fleet.placement import desired_adapters
 from serving.routing.catalog import Catalog
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.tables import Adapter, Replica, utc_now

@@ -25,7 +25,8 @@ from serving.fleet.engine import Engine
 from serving.fleet.holding import hold_everywhere, hold_somewhere, unload_if_unused
 from serving.fleet.permit import require_passed
 from serving.fleet.placement import check_room, with_challenger_promoted
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.store.aliases import id_of, lock_alias
 from serving.store.catalog import load_catalog
 from serving.store.database import Database, raise_revision

@@ -16,7 +16,7 @@ from serving.errors import PayloadTooLargeError, UnavailableError
 from serving.journal.frames import pack
 from serving.journal.records import End, Record
 from serving.journal.segments import OpenSegment, count_bytes, segment_path, sync_folder
-from serving.settings import JournalSettings
+from serving.sections import JournalSettings
 
 logger = logging.getLogger("strop.serving")
 

@@ -10,7 +10,7 @@ from serving.journal.frames import Tail, read_batch
 from serving.journal.reader import decode
 from serving.journal.records import Begin, End, Feedback
 from serving.journal.writer import JournalWriter
-from serving.settings import JournalSettings
+from serving.sections import JournalSettings
 from serving.types import Arm, InferenceStatus, Rating
 
 GOLDEN = Path(__file__).parent / "data" / "v1.journal"

@@ -13,7 +13,7 @@ from sqlmodel import select
 
 from serving.journal import ingest as passes
 from serving.journal.writer import JournalWriter
-from serving.settings import JournalSettings
+from serving.sections import JournalSettings
 from serving.store.database import Database
 from tests.journal import make_begin, make_end, make_feedback
 

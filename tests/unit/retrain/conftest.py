@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from serving.ids import make_sign_key
-from serving.settings import LearningSettings, PoolSettings, Settings
+from serving.sections import LearningSettings, PoolSettings
+from serving.settings import Settings
 from serving.store.aliases import create_alias
 from serving.store.database import Database
 from serving.types import Task

@@ -12,7 +12,8 @@ import pytest
 
 from retrain.jobs import Job
 from retrain.worker import run_jobs, work
-from serving.settings import Settings, WorkerSettings
+from serving.sections import WorkerSettings
+from serving.settings import Settings
 from serving.store.database import Database, raise_revision
 
 

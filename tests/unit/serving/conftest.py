@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ConfigurationError
-from serving.settings import PoolSettings, Settings, load_settings
+from serving.sections import PoolSettings
+from serving.settings import Settings, load_settings
 from serving.types import PoolKind
 
 

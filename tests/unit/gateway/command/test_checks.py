@@ -13,7 +13,8 @@ from gateway.command.up import refuse_faults
 from serving.errors import ConfigurationError
 from serving.home import hold_home, make_folders
 from serving.ids import make_sign_key
-from serving.settings import EngineSettings, PoolSettings, Settings
+from serving.sections import EngineSettings, PoolSettings
+from serving.settings import Settings
 
 
 @pytest.mark.parametrize(("version", "is_fault"), [((3, 10), True), ((3, 11), False)])

@@ -10,7 +10,8 @@ from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 from serving.fleet.engine import OpenAIEngine, VllmEngine
 from serving.fleet.engines import engines_of, urls_of
 from serving.fleet.memory import MemoryEngine
-from serving.settings import PoolSettings, Settings
+from serving.sections import PoolSettings
+from serving.settings import Settings
 from serving.types import PoolKind
 
 URL = "http://10.0.0.7:8000"

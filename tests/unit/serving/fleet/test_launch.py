@@ -8,7 +8,8 @@ import pytest
 from serving.errors import ConfigurationError
 from serving.fleet.hardware import Hardware
 from serving.fleet.launch import LaunchPlan, launch_plan
-from serving.settings import EngineSettings, PoolSettings, Settings
+from serving.sections import EngineSettings, PoolSettings
+from serving.settings import Settings
 from serving.types import PoolKind
 
 LAPTOP = Hardware(has_gpu=False, num_cores=8, memory_bytes=16 * 2**30)

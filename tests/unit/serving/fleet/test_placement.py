@@ -10,7 +10,7 @@ from serving.fleet.placement import (
     with_challenger_promoted,
 )
 from serving.routing.catalog import Alias, Catalog, Release
-from serving.settings import PoolSettings
+from serving.sections import PoolSettings
 from serving.store.tables import GatewayWorker
 from serving.types import Task
 

@@ -14,7 +14,7 @@ from serving.journal.ingest import ingest
 from serving.journal.records import MAGIC
 from serving.journal.segments import hold, list_segments
 from serving.journal.writer import JournalWriter
-from serving.settings import JournalSettings
+from serving.sections import JournalSettings
 from serving.store.database import Database
 from serving.types import InferenceStatus, Rating
 from tests.journal import (

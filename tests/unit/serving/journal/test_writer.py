@@ -17,7 +17,7 @@ from serving.journal.reader import decode
 from serving.journal.records import End, Record
 from serving.journal.segments import list_segments, remove_drafts
 from serving.journal.writer import JournalWriter
-from serving.settings import JournalSettings
+from serving.sections import JournalSettings
 from tests.journal import make_begin, make_end, make_feedback
 
 
