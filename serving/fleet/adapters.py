@@ -24,7 +24,13 @@ from typing import Final
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from serving.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from serving.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+)
 from serving.fleet.adapter_check import CONFIG, MANIFEST, WEIGHTS, check_adapter, check_listing
 from serving.fleet.tensors import read_base_shapes
 from serving.sections import PoolSettings
@@ -63,6 +69,7 @@ async def import_adapter(
 
     Raises:
         InvalidRequestError: it cannot be served; names the file or the tensor.
+        ConfigurationError: the pool names no base model to check it against.
         UnavailableError: it cannot be read, or written to the registry.
     """
     champion = await _champion(session, alias)
@@ -168,6 +175,12 @@ def _adapter_pool(settings: Settings, champion: Release) -> PoolSettings:
             f"The alias serves from pool {pool.name!r} of kind `{pool.kind}`, which takes no "
             "adapters. Promote a release on a pool of kind `vllm` first."
         )
+    if not pool.base_model:
+        raise ConfigurationError(
+            f"Pool {pool.name!r} names no base_model, so no adapter can be checked against it. "
+            "Name the configuration that `strop up` reads (--config, $STROP_CONFIG), or set the "
+            "pool's base_model."
+        )
     return pool
 
 
@@ -184,7 +197,7 @@ def _write_draft(settings: Settings, pool: PoolSettings, source: Path) -> _Draft
     try:
         for name in (CONFIG, WEIGHTS):
             _copy(source / name, folder / name)
-        base = read_base_shapes(Path(pool.base_model)) if pool.base_model else None
+        base = read_base_shapes(Path(pool.base_model))
         config = check_adapter(folder, max_rank=pool.max_lora_rank, base=base)
         return _Draft(
             folder,

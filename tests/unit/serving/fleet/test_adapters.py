@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from serving.errors import (
+    ConfigurationError,
     ConflictError,
     InvalidRequestError,
     NotFoundError,
@@ -239,3 +240,13 @@ async def test_an_import_killed_before_its_commit_can_be_made_again(
     adapter, _ = await _import(database, settings, alias, source)
     assert adapter.name == name
     verify_adapter(settings, adapter)
+
+
+async def test_an_adapter_is_not_taken_unchecked(
+    database: Database, settings: Settings, alias: Alias, make_folder: MakeFolder
+) -> None:
+    """A pool without a base model, as in a command that reads another file than `strop up`."""
+    pools = tuple(pool.model_copy(update={"base_model": ""}) for pool in settings.pools)
+    unnamed = settings.model_copy(update={"pools": pools})
+    with pytest.raises(ConfigurationError, match="--config"):
+        await _import(database, unnamed, alias, make_folder())
