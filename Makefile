@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test prove check clean constraints
+.PHONY: help install run test prove check lint clean constraints
 
 # PyTorch's own public index: only for torch's CPU build, and only where pip does not find it.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -21,7 +21,7 @@ help: ## Show this list
 run: install ## Start the demo: engine, gateway, worker, database; Ctrl-C stops everything
 	@exec $(BIN)/python -m deploy.demo.run
 
-test: install ## Run every rule with few repetitions, on real PostgreSQL and real vLLM
+test: lint ## Run every rule with few repetitions, on real PostgreSQL and real vLLM
 	$(BIN)/pytest -n 2 -m "not engine"
 	$(BIN)/pytest -m engine
 
@@ -30,12 +30,14 @@ prove: install ## Run the full counts (long); writes tests/bench/results and REA
 	$(BIN)/pytest --prove -m engine
 	$(BIN)/python -m tests.bench.figures
 
-check: install ## Lint, types, layering, spelling
+check: lint ## Lint, types, layering, spelling
+	$(BIN)/codespell
+
+lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell
 
 clean: ## Remove the environment, caches and builds; .strop with its data stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
