@@ -120,6 +120,11 @@ class OpenSegment:
             draft.unlink()
             raise
 
+    @property
+    def has_records(self) -> bool:
+        """Whether anything stands behind the magic."""
+        return self.num_bytes > len(MAGIC)
+
     def append(self, frame: bytes) -> None:
         """Write a frame whole or not at all.
 

@@ -120,6 +120,8 @@ class JournalWriter:
         if now - self._counted_at >= _COUNT_SECONDS:
             self._num_folder_bytes = count_bytes(self._folder)
             self._counted_at = now
+            if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
+                self._let_go()
         if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
             raise UnavailableError(
                 f"The journal holds {self._num_folder_bytes} bytes that nobody has read, the most "
@@ -127,6 +129,11 @@ class JournalWriter:
                 code="journal_full",
                 retry_after=_RETRY_SECONDS,
             )
+
+    def _let_go(self) -> None:
+        """Have the open segment read and removed: no later record would ever rotate it away."""
+        if self._segment.has_records:
+            self._rotate()
 
     def _rotate(self) -> None:
         try:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.runtime import open_runtime
+from serving.errors import ConfigurationError
+from serving.sections import JournalSettings
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import InferenceStatus
@@ -206,15 +209,28 @@ async def test_a_full_journal_refuses_before_the_engine(
 ) -> None:
     """What cannot be recorded is not begun: 503 with Retry-After."""
     settings = make_settings(tmp_path, engine)
-    full = settings.model_copy(
-        update={"journal": settings.journal.model_copy(update={"max_bytes": 1})}
-    )
+    journal = JournalSettings(segment_bytes=2**16, max_bytes=2**20)
+    full = settings.model_copy(update={"journal": journal})
+    settings.journal_dir.mkdir()
+    (settings.journal_dir / "other.000001.journal").write_bytes(b"x" * journal.max_bytes)
     async with running_gateway(full, database) as gateway:
         await is_well(gateway)
         response = await gateway.chat()
         assert response.status == 503
         assert response.headers["retry-after"]
         assert engine.calls == []
+
+
+async def test_a_journal_too_small_for_its_workers_is_refused_at_the_start(
+    settings: Settings,
+) -> None:
+    """Segments stay open while their workers live: they alone must not fill the journal."""
+    narrow = settings.model_copy(
+        update={"journal": JournalSettings(segment_bytes=2**20, max_bytes=2**20)}
+    )
+    with pytest.raises(ConfigurationError, match=str(2 * 2**20)):
+        async with open_runtime(narrow, "postgresql://nowhere"):
+            pass
 
 
 async def test_half_a_body_is_given_up(

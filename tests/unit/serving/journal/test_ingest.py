@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from serving.errors import UnavailableError
 from serving.ids import Signer
 from serving.journal.frames import pack
 from serving.journal.ingest import ingest
@@ -51,6 +52,27 @@ def names_in(folder: Path) -> list[str]:
 def rejects_of(folder: Path) -> list[Path]:
     """Return the segments that were made of rejected records."""
     return sorted((folder / "rejected").iterdir())
+
+
+async def test_a_full_journal_takes_records_again_once_it_is_read(
+    database: Database, folder: Path
+) -> None:
+    """Full of a segment that is still open, it lets go of it: ingest removes what it has read."""
+    writer = JournalWriter(folder, JournalSettings(max_bytes=2**20), "w-1")
+    begins = [make_begin("x" * 2**18) for _ in range(4)]
+    for begin in begins[:3]:
+        writer.append(begin)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                writer.append(begins[3])
+                break
+            except UnavailableError:
+                await ingest(database, folder)
+                await asyncio.sleep(0.1)  # the folder is counted once a second
+    writer.close()
+    await ingest(database, folder)
+    assert set(await read_inferences(database)) == {begin.id for begin in begins}
 
 
 async def test_a_request_becomes_a_row(database: Database, folder: Path) -> None:
