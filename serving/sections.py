@@ -1,12 +1,35 @@
 """The tables of strop.toml: every key, its default and its bounds."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from serving.types import PoolKind
 
+
+def check_rank(rank: int) -> int:
+    """Refuse ranks that vLLM does not know (config/lora.py)."""
+    known = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+    if rank not in known:
+        raise ValueError(f"max_lora_rank must be one of {known}")
+    return rank
+
+
+def expand_user(name: str) -> str:
+    """Put the user's own folder for a leading `~`, as a shell would have."""
+    if not name.startswith("~"):
+        return name
+    try:
+        return str(Path(name).expanduser())
+    except RuntimeError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
+LoraRank = Annotated[int, AfterValidator(check_rank)]
+BaseModelName = Annotated[str, AfterValidator(expand_user)]
+"""A folder, or a hub name."""
 
 
 class Section(BaseModel):
@@ -35,14 +58,15 @@ class GatewaySettings(Section):
     @property
     def near_url(self) -> str:
         """The address under which this machine reaches the gateway."""
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
-        return f"http://{everywhere.get(self.host, self.host)}:{self.port}"
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        host = everywhere.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 class EngineSettings(Section):
     """The single-pool short form, and what holds for engines started here."""
 
-    base_model: str = ""
+    base_model: BaseModelName = ""
     served_name: str = "base"
     urls: tuple[str, ...] = ()
     port: Port = 8100
@@ -54,7 +78,7 @@ class EngineSettings(Section):
     """How long a start may take before it counts as failed."""
     args: tuple[str, ...] = ()
     max_loras: int = Field(4, ge=1, le=8)
-    max_lora_rank: int = 16
+    max_lora_rank: LoraRank = 16
 
 
 class PoolSettings(Section):
@@ -62,7 +86,7 @@ class PoolSettings(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     kind: PoolKind = PoolKind.VLLM
-    base_model: str = ""
+    base_model: BaseModelName = ""
     """A folder or a hub name for `vllm`; the upstream's own model name for `openai`."""
     served_name: str = "base"
     """The name under which clients reach the pool's base model."""
@@ -75,16 +99,7 @@ class PoolSettings(Section):
     """Name of the environment variable that holds the key of an `openai` upstream."""
     args: tuple[str, ...] = ()
     max_loras: int = Field(4, ge=1, le=8)
-    max_lora_rank: int = 16
-
-    @field_validator("max_lora_rank")
-    @classmethod
-    def check_rank(cls, rank: int) -> int:
-        """Refuse ranks that vLLM does not know (config/lora.py)."""
-        known = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-        if rank not in known:
-            raise ValueError(f"max_lora_rank must be one of {known}")
-        return rank
+    max_lora_rank: LoraRank = 16
 
     @property
     def is_launched_here(self) -> bool:

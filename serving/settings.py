@@ -4,10 +4,12 @@ Precedence, highest first: environment, file, defaults. An unknown key is refuse
 """
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +30,15 @@ from serving.sections import (
 )
 
 DEFAULT_CONFIG = Path("strop.toml")
+_SHORT_FORM: Final = (
+    "base_model",
+    "served_name",
+    "urls",
+    "args",
+    "max_loras",
+    "max_lora_rank",
+)
+"""The keys of `engine` that describe the one pool of a configuration without [[pools]]."""
 
 
 class Settings(BaseSettings):
@@ -53,23 +64,22 @@ class Settings(BaseSettings):
         """Make STROP_HOME absolute, so that children with another folder agree on it."""
         return home.expanduser().absolute()
 
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        """Refuse what each section allows and together cannot work."""
+        faults = [*_pool_faults(self.pools, self.engine), *_journal_faults(self)]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
     @property
     def all_pools(self) -> tuple[PoolSettings, ...]:
         """The pools of the file, or the one that the short form `engine.*` describes."""
         if self.pools:
             return self.pools
         engine = self.engine
-        return (
-            PoolSettings(
-                name="default",
-                base_model=engine.base_model,
-                served_name=engine.served_name,
-                urls=engine.urls,
-                args=engine.args,
-                max_loras=engine.max_loras,
-                max_lora_rank=engine.max_lora_rank,
-            ),
-        )
+        described = {key: getattr(engine, key) for key in _SHORT_FORM}
+        return (PoolSettings(name="default", **described),)
 
     def pool(self, name: str) -> PoolSettings:
         """Return the pool called `name`.
@@ -129,6 +139,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     Raises:
         ConfigurationError: the file is missing, is no TOML, or holds an unknown or bad key.
     """
+    _refuse_unknown_sections(os.environ)
     path = find_config(config)
     if path is not None and not path.is_file():
         raise ConfigurationError(f"The configuration {path} does not exist. Check --config.")
@@ -165,9 +176,46 @@ def find_config(named_here: Path | None = None) -> Path | None:
     return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
 
 
+def _refuse_unknown_sections(environment: Iterable[str]) -> None:
+    """pydantic-settings passes over a variable of a section that it does not know."""
+    for name in environment:
+        section, is_key, _ = name.upper().removeprefix("STROP_").partition("__")
+        is_ours = name.upper().startswith("STROP_") and is_key
+        if is_ours and section.lower() not in Settings.model_fields:
+            known = ", ".join(Settings.model_fields)
+            raise ConfigurationError(f"{name} names no section of the configuration: {known}.")
+
+
+def _pool_faults(pools: tuple[PoolSettings, ...], engine: EngineSettings) -> Iterator[str]:
+    for key in ("name", "served_name"):
+        for value, count in Counter(getattr(pool, key) for pool in pools).items():
+            if count > 1:
+                yield f"pools: {count} of them have the {key} {value!r}; each needs its own"
+    if not pools:
+        return
+    # Compared with the defaults: whoever hands settings on writes all of them out.
+    defaults = EngineSettings()
+    unused = [key for key in _SHORT_FORM if getattr(engine, key) != getattr(defaults, key)]
+    if unused:
+        yield (
+            f"engine: {', '.join(unused)} would count for nothing beside [[pools]]; "
+            "write it into the pool"
+        )
+
+
+def _journal_faults(settings: Settings) -> Iterator[str]:
+    # Each gateway worker fills a segment while its last one is read.
+    needed = 2 * settings.gateway.workers * settings.journal.segment_bytes
+    if settings.journal.max_bytes < needed:
+        yield (
+            f"journal.max_bytes: it must be {needed} at least, two segments of "
+            "journal.segment_bytes for each of gateway.workers"
+        )
+
+
 def _explain(error: ValidationError, path: Path | None) -> str:
     faults = "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        ": ".join(part for part in (".".join(map(str, fault["loc"])), fault["msg"]) if part)
         for fault in error.errors()
     )
     return f"The configuration ({path or 'environment'}) is wrong: {faults}."

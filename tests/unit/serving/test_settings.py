@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ConfigurationError
-from serving.sections import PoolSettings
+from serving.sections import EngineSettings, GatewaySettings, PoolSettings
 from serving.settings import Settings, load_settings
 from serving.types import PoolKind
 
@@ -70,6 +70,15 @@ def test_a_file_can_be_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("[[pools]]\nname = 'A b'", r"pools\.0\.name"),
         ("[journal]\ndurability = 'hope'", r"journal\.durability"),
         ("[gateway\nport = 1", "cannot be read"),
+        ("[engine]\nmax_lora_rank = 17", "max_lora_rank must be one of"),
+        ("[[pools]]\nname = 'a'\n[[pools]]\nname = 'a'\nserved_name = 'b'", "have the name 'a'"),
+        ("[[pools]]\nname = 'a'\n[[pools]]\nname = 'b'", "have the served_name 'base'"),
+        (
+            "[engine]\nbase_model = '/m'\n[[pools]]\nname = 'a'",
+            "base_model would count for nothing",
+        ),
+        ("[gateway]\nworkers = 64\n[journal]\nmax_bytes = 1048576", r"journal\.max_bytes"),
+        ("[engine]\nbase_model = '~nobody-of-that-name/m'", r"engine\.base_model"),
     ],
 )
 def test_a_wrong_key_is_told_by_its_name(config: Path, text: str, words: str) -> None:
@@ -88,6 +97,47 @@ def test_a_wrong_variable_is_told_by_its_name(
     monkeypatch.setenv("STROP_GATEWAY__PROT", "1")
     with pytest.raises(ConfigurationError, match=r"gateway\.prot"):
         load_settings()
+    monkeypatch.delenv("STROP_GATEWAY__PROT")
+    monkeypatch.setenv("STROP_GATEVAY__PORT", "1")
+    with pytest.raises(ConfigurationError, match="STROP_GATEVAY__PORT names no section"):
+        load_settings()
+
+
+def test_variables_of_others_may_begin_like_ours(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes sets such for a service called `strop`; the key of an upstream may be one."""
+    assert not config.exists()
+    monkeypatch.setenv("STROP_PORT_80_TCP", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("STROP_UPSTREAM_KEY", "secret")
+    assert load_settings().gateway.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::", "http://[::1]:8080"),
+        ("fe80::1", "http://[fe80::1]:8080"),
+        ("here", "http://here:8080"),
+    ],
+)
+def test_an_address_can_be_opened(host: str, expected: str) -> None:
+    """An IPv6 address stands in brackets in a URL."""
+    assert GatewaySettings(host=host).near_url == expected
+
+
+def test_a_base_model_may_lie_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file knows no shell that would put the folder for `~`."""
+    monkeypatch.setenv("HOME", "/a/user")
+    assert EngineSettings(base_model="~/m").base_model == "/a/user/m"
+    assert PoolSettings(name="a", base_model="~/m").base_model == "/a/user/m"
+
+
+def test_settings_are_handed_on_whole(config: Path) -> None:
+    """A gateway's workers get them as JSON, every default written out."""
+    config.write_text("[[pools]]\nname = 'a'\n")
+    settings = load_settings()
+    assert Settings.model_validate_json(settings.model_dump_json()).all_pools == settings.all_pools
 
 
 def test_the_short_form_is_a_pool(config: Path) -> None:
@@ -96,13 +146,14 @@ def test_the_short_form_is_a_pool(config: Path) -> None:
     [pool] = load_settings().all_pools
     assert (pool.name, pool.base_model, pool.served_name) == ("default", "/m", "llama")
     assert (pool.max_loras, pool.is_launched_here) == (2, True)
-    config.write_text(config.read_text() + '[[pools]]\nname = "big"\n')
+    config.write_text('[[pools]]\nname = "big"\n')
     assert [pool.name for pool in load_settings().all_pools] == ["big"]
 
 
 def test_a_pool_is_found_by_its_name() -> None:
     """An unknown one is refused with the names that there are."""
-    settings = Settings(pools=(PoolSettings(name="small"), PoolSettings(name="large")))
+    large = PoolSettings(name="large", served_name="large")
+    settings = Settings(pools=(PoolSettings(name="small"), large))
     assert settings.pool("large").name == "large"
     with pytest.raises(ConfigurationError, match="small, large"):
         settings.pool("huge")

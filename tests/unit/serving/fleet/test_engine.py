@@ -128,14 +128,15 @@ def test_an_upstream_without_an_address_is_refused() -> None:
 
 POOLS = (
     PoolSettings(name="small", base_model="/models/small", replicas=2),
-    PoolSettings(name="remote", urls=("http://gpu-1:8000/",)),
+    PoolSettings(name="remote", served_name="remote", urls=("http://gpu-1:8000/",)),
     PoolSettings(
         name="hosted",
+        served_name="hosted",
         kind=PoolKind.OPENAI,
         urls=("https://api.example.com",),
         api_key_env="UPSTREAM_KEY",
     ),
-    PoolSettings(name="large", base_model="/models/large"),
+    PoolSettings(name="large", served_name="large", base_model="/models/large"),
 )
 
 Answer = Callable[[httpx.Request], httpx.Response]
