@@ -86,7 +86,10 @@ class Stack:
 
 @contextmanager
 def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
-    """Start `strop up` on `home`, wait until it is ready, and stop it as Ctrl-C does."""
+    """Start `strop up` on `home`, wait until it is ready, and stop it as Ctrl-C does.
+
+    Nothing of it may be left then.
+    """
     variables = stack_environment(home, **environment)
     with mapped_environment(variables):
         settings = load_settings()
@@ -104,6 +107,7 @@ def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
         yield stack
     finally:
         stop(process)
+    assert processes_on(home) == []
 
 
 def stack_environment(home: Path, **more: str) -> dict[str, str]:
@@ -140,6 +144,18 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+
+
+def processes_on(home: Path) -> list[str]:
+    """Return the command lines of what lives on this home: Strop's own by its environment,
+    PostgreSQL by its arguments.
+    """
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words, environment = process.info["cmdline"] or [], process.info["environ"] or {}
+        if environment.get("STROP_HOME") == str(home) or any(str(home) in word for word in words):
+            found.append(" ".join(words))
+    return found
 
 
 def is_ready(stack: Stack) -> bool:

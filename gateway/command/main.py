@@ -1,13 +1,16 @@
 """`strop`: the command's table of contents, and how it ends.
 
-Exit codes: 0 done; 1 an error, said in one line on stderr; 2 the command line itself is wrong.
+Exit codes: 0 done; 1 an error, said in one line on stderr; 2 the command line itself is wrong;
+128 + n ended by signal n.
 With `--json` the error is on stdout too: `{"error": {"type", "code", "message"}}`.
 """
 
 import json
+import signal
 import sys
 import traceback
 from importlib import import_module
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -69,6 +72,7 @@ def strop() -> None:
 
 def main(arguments: list[str] | None = None, command: click.Command = strop) -> NoReturn:
     """Run a command and end the process with its exit code."""
+    _unwind_on_signals()
     words = sys.argv[1:] if arguments is None else arguments
     is_json = "--json" in words
     try:
@@ -87,6 +91,18 @@ def main(arguments: list[str] | None = None, command: click.Command = strop) -> 
         message = f"{type(error).__name__}: {error}"
         click.echo(f"strop: a fault of Strop's own: {message}", err=True)
         _end(is_json, "server_error", "internal_error", message, 1)
+
+
+def _unwind_on_signals() -> None:
+    """Have a closed terminal and a stop end a command as an error does: PostgreSQL is let go."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    sys.exit(128 + number)
 
 
 def _end(is_json: bool, kind: str, code: str, message: str, status: int) -> NoReturn:

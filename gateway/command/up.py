@@ -5,7 +5,7 @@
 3. Start PostgreSQL, or join it; make the home ready.
 4. Start engines, worker and gateway; wait until the gateway can answer.
 5. Say where it is; keep everything alive.
-6. On SIGINT or SIGTERM: the gateway drains and stops, then the worker, the engines, PostgreSQL.
+6. On SIGINT, SIGTERM or SIGHUP (a closed terminal): the gateway drains and stops, then the worker, the engines, PostgreSQL.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _PACE = Pace(max_first_deaths=1)
 
 
 def run_up(settings: Settings, config: Path | None, welcome: Welcome) -> None:
-    """Run everything until SIGINT or SIGTERM.
+    """Run everything until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         config: the file that `settings` came from; the children read it too.
@@ -102,8 +102,9 @@ async def _keep_up(
     settings: Settings, environment: dict[str, str], url: str, welcome: Welcome
 ) -> None:
     stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     supervisor = Supervisor(settings.log_dir, _PACE)
     async with httpx.AsyncClient(timeout=_PROBE_SECONDS, trust_env=False) as client:
         engines, worker, gateway = make_programs(settings, environment, client)

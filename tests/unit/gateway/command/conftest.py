@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 import pytest
 
 from serving.settings import Settings
 from serving.store.embedded import open_store
+from tests.stack import processes_on
 
 
 class Strop:
@@ -62,12 +62,3 @@ def strop() -> Iterator[Strop]:
         with open_store(Settings(home=command.home)) as command.url:
             yield command
         assert processes_on(command.home) == []
-
-
-def processes_on(home: Path) -> list[int]:
-    """Return the processes that work on this home: a one-shot command leaves none."""
-    return [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(home) in word for word in process.info["cmdline"] or ())
-    ]
