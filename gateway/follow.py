@@ -1,11 +1,13 @@
 """The catalogue in memory, following the database: revoked keys at once, aliases when provable.
 
-A worker adopts new aliases only when it has itself proved the adapters that they newly need, so
-a promotion never makes a request fail. Keys are adopted the moment that they are read.
+A worker adopts an alias's new champion when it has itself proved its adapter, so a promotion never
+makes a request fail: the old champion serves until then, for as long as it is proved. Keys are
+adopted the moment that they are read.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitoring.metrics import Metrics
 from serving.fleet.proof import Prover
 from serving.ids import tenant_tag
-from serving.routing.catalog import Catalog
+from serving.routing.catalog import Alias, Catalog, Release
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
 
@@ -25,6 +27,8 @@ _SAFETY_SECONDS: Final = 5.0
 """A notification may be lost with its connection; nothing is for longer than this."""
 _READ_SECONDS: Final = 5.0
 _PROVE_SECONDS: Final = 10.0
+_STEP_SECONDS: Final = 0.2
+_LATE_STEP_SECONDS: Final = 1.0
 _FIRST_BACK_OFF_SECONDS: Final = 0.2
 _LONGEST_BACK_OFF_SECONDS: Final = 5.0
 
@@ -83,33 +87,59 @@ class Follower:
             newest = await load_catalog(session)
         self._newest = newest
         self._tenants = _tenants_of(newest)
-        if not self.is_loaded or not newly_needed(self.catalog, newest):
-            self._adopt()
-            return
-        aliases, shared = self.catalog.aliases, self.catalog.shared
-        revision = self.catalog.revision
-        self.catalog = replace(newest, aliases=aliases, shared=shared, revision=revision)
-        if self._adoption is None or self._adoption.done():
-            self._adoption = asyncio.create_task(self._adopt_when_proved())
+        self._adopt(self._is_awaiting_proof)
+        if self._is_behind and (self._adoption is None or self._adoption.done()):
+            self._adoption = asyncio.create_task(self._catch_up())
 
-    async def _adopt_when_proved(self) -> None:
-        """Adopt the newest aliases when all they need is proved, or anyway when time is up."""
+    @property
+    def _is_behind(self) -> bool:
+        return self.catalog is not self._newest
+
+    async def _catch_up(self) -> None:
+        """Adopt alias by alias what is proved; late, also what replaces a champion that is gone."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.prove_seconds
-        is_proved = False
-        while not is_proved and loop.time() < deadline:
-            wanted = newly_needed(self.catalog, self._newest)
-            is_proved = await self._prover.prove(wanted, deadline - loop.time())
-            # What was read meanwhile may need more.
-            is_proved = is_proved and newly_needed(self.catalog, self._newest) == wanted
-        if not is_proved:
-            logger.warning("Adopted aliases of revision %d unproved", self._newest.revision)
+        while self._is_behind and loop.time() < deadline:
+            await self._prover.prove(newly_needed(self.catalog, self._newest), _STEP_SECONDS)
+            self._adopt(self._is_awaiting_proof)
+        if self._is_behind:
+            logger.warning("New champions of revision %d are unproved", self._newest.revision)
             self._metrics.failed("proof")
-        self._adopt()
+        while self._is_behind:
+            self._adopt(self._is_better_kept)
+            await asyncio.sleep(_LATE_STEP_SECONDS)
 
-    def _adopt(self) -> None:
-        self.catalog = self._newest
+    def _adopt(self, is_kept: Callable[[Alias, Alias], bool]) -> None:
+        self.catalog = adopted(self.catalog, self._newest, is_kept)
         self.is_loaded = True
+
+    def _is_awaiting_proof(self, old: Alias, new: Alias) -> bool:
+        is_new = _served_by(new.champion) != _served_by(old.champion)
+        return is_new and not self._is_proved(new.champion)
+
+    def _is_better_kept(self, old: Alias, new: Alias) -> bool:
+        return self._is_awaiting_proof(old, new) and self._is_proved(old.champion)
+
+    def _is_proved(self, release: Release) -> bool:
+        """Whether a release can be served; the base needs no proof."""
+        return release.adapter is None or bool(self._prover.replicas_for(*_served_by(release)))
+
+
+def adopted(old: Catalog, new: Catalog, is_kept: Callable[[Alias, Alias], bool]) -> Catalog:
+    """Return `new` with the aliases of `old` that are kept (old, new) in place of their new selves.
+
+    While one is kept, the revision stays the old one: no engine may forget its adapter yet.
+    """
+    kept = {
+        key: alias
+        for key, alias in old.aliases.items()
+        if key in new.aliases and is_kept(alias, new.aliases[key])
+    }
+    if not kept:
+        return new
+    aliases = {**new.aliases, **kept}
+    shared = {name: aliases[alias.tenant, alias.name] for name, alias in new.shared.items()}
+    return replace(new, aliases=aliases, shared=shared, revision=old.revision)
 
 
 def newly_needed(old: Catalog, new: Catalog) -> dict[str, set[str]]:
@@ -123,6 +153,10 @@ def newly_needed(old: Catalog, new: Catalog) -> dict[str, set[str]]:
 def _champions(catalog: Catalog) -> set[tuple[str, str]]:
     champions = [alias.champion for alias in catalog.all_aliases]
     return {(release.pool, release.adapter) for release in champions if release.adapter}
+
+
+def _served_by(release: Release) -> tuple[str, str | None]:
+    return release.pool, release.adapter
 
 
 def _tenants_of(catalog: Catalog) -> dict[bytes, str]:

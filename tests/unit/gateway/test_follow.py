@@ -24,6 +24,7 @@ from tests.gateway import (
 from tests.upstream_server import FakeEngine
 
 ADAPTER = "support-v1-aaaaaaaa"
+NEXT = "support-v2-bbbbbbbb"
 
 
 def catalog(*adapters: str | None) -> Catalog:
@@ -66,16 +67,51 @@ async def test_aliases_wait_for_proof_and_keys_do_not(
     assert (await gateway.chat(model="support")).headers["x-strop-adapter"] == ADAPTER
 
 
-async def test_what_cannot_be_proved_is_adopted_in_the_end(
-    gateway: Gateway, settings: Settings, database: Database
+async def test_a_champion_that_is_proved_outlasts_one_that_is_not(
+    gateway: Gateway, engine: FakeEngine, settings: Settings, database: Database
 ) -> None:
-    """When time is up the new champion counts, and is 503 rather than another model."""
+    """Time is up and the new champion is still unproved: the old one serves on, other news count."""
     follower = gateway.runtime.follower
-    follower.prove_seconds = 0.3
+    follower.prove_seconds = 0.2
     alias_id = await make_alias(database, settings, "support")
-    await promote_adapter(database, settings, alias_id, ADAPTER)
-    await until(lambda: [a.champion.adapter for a in follower.catalog.all_aliases] == [ADAPTER])
+    await promote_adapter(database, settings, alias_id, ADAPTER, engine)
+    await until(lambda: champions(gateway) == {"support": ADAPTER})
+    revision = follower.catalog.revision
+    await promote_adapter(database, settings, alias_id, NEXT)  # loaded nowhere
+    await until(lambda: 'strop_failures_total{where="proof"} 1.0' in failures(gateway))
+    await make_alias(database, settings, "other")
+    await until(lambda: champions(gateway) == {"support": ADAPTER, "other": None})
+    assert (await gateway.chat(model="support")).headers["x-strop-adapter"] == ADAPTER
+    assert follower.catalog.revision == revision
+    engine.adapters[NEXT] = f"{settings.adapter_dir}/{NEXT}"
+    await until(lambda: champions(gateway) == {"support": NEXT, "other": None})
+    await until(lambda: follower.catalog.revision > revision)
+
+
+async def test_when_neither_is_proved_the_new_champion_counts(
+    gateway: Gateway, engine: FakeEngine, settings: Settings, database: Database
+) -> None:
+    """When time is up and the old one is gone too, it is 503 rather than another model."""
+    gateway.runtime.follower.prove_seconds = 0.2
+    alias_id = await make_alias(database, settings, "support")
+    await promote_adapter(database, settings, alias_id, ADAPTER, engine)
+    await until(lambda: champions(gateway) == {"support": ADAPTER})
+    await promote_adapter(database, settings, alias_id, NEXT)
+    await until(lambda: 'strop_failures_total{where="proof"} 1.0' in failures(gateway))
+    engine.adapters.clear()
+    await until(lambda: champions(gateway) == {"support": NEXT})
     assert (await gateway.chat(model="support")).status == 503
+
+
+def champions(gateway: Gateway) -> dict[str, str | None]:
+    """Return what this worker routes each alias to."""
+    aliases = gateway.runtime.follower.catalog.all_aliases
+    return {alias.name: alias.champion.adapter for alias in aliases}
+
+
+def failures(gateway: Gateway) -> str:
+    """Return the worker's metrics as text."""
+    return gateway.runtime.metrics.render().decode()
 
 
 async def test_a_lost_connection_is_made_again(gateway: Gateway, database: Database) -> None:
