@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from serving.errors import EngineError, UnavailableError
+from serving.errors import EngineError, StropError, UnavailableError
 from serving.fleet.adapters import adapter_path, verify_adapter
 from serving.fleet.engine import Engine
 from serving.fleet.placement import is_unloadable
@@ -62,21 +62,30 @@ async def hold_everywhere(
 async def hold_somewhere(
     settings: Settings, pool: PoolSettings, engines: Sequence[Engine], adapter: Adapter
 ) -> None:
-    """Have replicas that lost an adapter hold it again; one healthy replica that does is enough.
+    """Have one healthy replica hold an adapter: who answers first; the reconciler does the rest.
 
     Without any healthy replica there is nothing to do: the reconciler loads when one comes back.
 
     Raises:
         EngineError, ConflictError: replicas are healthy, and none of them can be made to.
     """
-    healthy = await _healthy(engines)
-    missing = [
-        engine for engine in healthy if not await _is_listed(settings, pool, engine, adapter)
+    attempts = [
+        asyncio.create_task(_hold_if_healthy(settings, pool, engine, adapter)) for engine in engines
     ]
-    failures = await _try_all(settings, pool, missing, adapter)
-    for failure in failures:
-        log.warning("holding adapter %s again: %s", adapter.name, failure)
-    if failures and len(failures) == len(healthy):
+    failures: list[StropError] = []
+    try:
+        for attempt in asyncio.as_completed(attempts):
+            try:
+                if await attempt:
+                    return
+            except StropError as failure:
+                log.warning("holding adapter %s again: %s", adapter.name, failure)
+                failures.append(failure)
+    finally:
+        for running in attempts:
+            running.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+    if failures:
         raise failures[0]
 
 
@@ -103,6 +112,17 @@ async def _is_listed(
 ) -> bool:
     listed = await engine.list_adapters()
     return listed.get(adapter.name) == adapter_path(settings, pool, adapter.name)
+
+
+async def _hold_if_healthy(
+    settings: Settings, pool: PoolSettings, engine: Engine, adapter: Adapter
+) -> bool:
+    """Have an engine hold an adapter; return whether it does: not if it is not healthy."""
+    if not await engine.is_healthy():
+        return False
+    if not await _is_listed(settings, pool, engine, adapter):
+        await hold_adapter(settings, pool, engine, adapter)
+    return True
 
 
 async def _healthy(engines: Sequence[Engine]) -> list[Engine]:

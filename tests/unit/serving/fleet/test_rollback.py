@@ -1,11 +1,10 @@
 """Rollback: the champion before takes over, with nothing to load."""
 
+import asyncio
+
 import pytest
 
-from serving.errors import (
-    ConflictError,
-    EngineError,
-)
+from serving.errors import ConflictError, EngineError
 from serving.types import ReleaseState
 from tests.walks import AddRelease, Walks
 
@@ -29,32 +28,50 @@ async def test_a_rollback_needs_no_load_and_can_be_undone(
     assert walks.loads() == loads
 
 
-async def test_a_rollback_loads_where_an_engine_lost_it(
+async def test_a_rollback_needs_one_replica_that_holds_it(
     walks: Walks, add_release: AddRelease
 ) -> None:
-    """A restarted replica gets it first; one that refuses does not stop the way back."""
+    """It is loaded where it was lost; refused by every healthy replica, nothing changes."""
     adapter, release = await add_release()
     await walks.promote(release.number)
     await walks.promote((await add_release())[1].number)
     first, second = walks.engines["small"]
     first.restart()
-    await walks.rollback()
-    assert adapter.name in await first.list_adapters()
-    await walks.rollback()
-    first.restart()
     first.fail_load = "out of memory"
-    await walks.rollback()
-    assert (await walks.served()).champion.adapter == adapter.name
-    await walks.rollback()
     second.restart()
+    await walks.rollback()
+    assert adapter.name in await second.list_adapters()
+    assert (await walks.served()).champion.adapter == adapter.name
     second.fail_load = "out of memory"
     with pytest.raises(EngineError, match="out of memory"):
         await walks.rollback()
-    assert (await walks.served()).champion.adapter != adapter.name
+    assert (await walks.served()).champion.adapter == adapter.name
     for engine in (first, second):
         engine.is_down = True
     await walks.rollback()
-    assert (await walks.served()).champion.adapter == adapter.name
+    assert (await walks.served()).champion.adapter != adapter.name
+
+
+async def test_a_replica_that_hangs_or_fails_delays_no_rollback(
+    walks: Walks, add_release: AddRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that never answers is not waited for, and one whose list is an error is passed over."""
+    adapter, release = await add_release()
+    await walks.promote(release.number)
+    await walks.promote((await add_release())[1].number)
+    first, _ = walks.engines["small"]
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise EngineError("The engine is odd.")
+
+    for answer in (hang, fail):
+        monkeypatch.setattr(first, "list_adapters", answer)
+        async with asyncio.timeout(30):
+            await walks.rollback()
+    assert (await walks.served()).champion.adapter != adapter.name
 
 
 async def test_there_is_nothing_before_the_first(walks: Walks) -> None:
