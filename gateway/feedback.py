@@ -16,6 +16,7 @@ from serving.errors import InvalidRequestError, StropError
 from serving.ids import InferenceId, unknown_inference
 from serving.journal.records import Feedback
 from serving.routing.catalog import Principal
+from serving.store.keys import KEY_ID_PREFIX
 from serving.types import Rating
 
 ANONYMOUS: Final = "anonymous"
@@ -108,7 +109,7 @@ def rater_of(given: Given, principal: Principal | None) -> str:
     """Return who rates: without a key always the same nobody; a key may name one of its users.
 
     Raises:
-        InvalidRequestError: a rater is named without a key, or named like nobody.
+        InvalidRequestError: a rater is named without a key, or named like nobody or another key.
     """
     if given.rater is None:
         return principal.key_id if principal else ANONYMOUS
@@ -116,6 +117,8 @@ def rater_of(given: Given, principal: Principal | None) -> str:
         raise InvalidRequestError(
             "Only a key may name a rater, and none is called `anonymous`.", param="rater"
         )
+    if given.rater.startswith(KEY_ID_PREFIX) and given.rater != principal.key_id:
+        raise InvalidRequestError("A key cannot rate as another key.", param="rater")
     return given.rater
 
 

@@ -75,7 +75,7 @@ class Signer:
         """
         bare = strip_prefix(text)
         try:
-            raw = base64.b32hexdecode(bare.upper()) if len(bare) == ID_LENGTH else b""
+            raw = base64.b32hexdecode(bare.upper()) if len(bare) == ID_LENGTH and bare.isascii() else b""
         except ValueError:
             raw = b""
         head, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 import msgspec
-from litestar.types import Receive, Send
+from litestar.types import Message, Receive, Send
 
 from serving.errors import StropError
 
@@ -91,16 +91,16 @@ class Reply:
 
     async def pass_on(self, piece: bytes) -> None:
         """Send a piece. Waits while the client is slower than the engine."""
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._emit({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def end_stream(self) -> None:
         """Say that nothing more comes."""
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._emit({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def send_whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """Send an answer in one piece."""
         await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._emit({"type": "http.response.body", "body": body, "more_body": False})
 
     async def send_json(
         self, status: int, body: object, headers: Iterable[tuple[bytes, bytes]] = ()
@@ -121,7 +121,18 @@ class Reply:
     async def _start(self, status: int, headers: RawHeaders) -> None:
         self._is_started = True
         head = [*headers, *self.headers, *_RAW_SECURITY_HEADERS]
-        await self._send({"type": "http.response.start", "status": status, "headers": head})
+        await self._emit({"type": "http.response.start", "status": status, "headers": head})
+
+    async def _emit(self, message: Message) -> None:
+        """Hand a message to the server, whose transport may be closed under it already.
+
+        Raises:
+            ClientGoneError: it is.
+        """
+        try:
+            await self._send(message)
+        except (RuntimeError, OSError) as error:
+            raise ClientGoneError from error
 
 
 def error_headers(error: StropError) -> RawHeaders:

@@ -1,6 +1,7 @@
 """An engine's answer on its way to the client: untouched bytes, recorded as they pass."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from gateway.inference.capture import Capture
@@ -30,7 +31,7 @@ async def relay(
     if kind.startswith("text/event-stream"):
         await _relay_stream(response, order, capture, reply, headers, write_seconds)
     else:
-        await _relay_whole(response, capture, reply, headers)
+        await _relay_whole(response, capture, reply, headers, write_seconds)
 
 
 async def _relay_stream(
@@ -41,21 +42,22 @@ async def _relay_stream(
     headers: RawHeaders,
     write_seconds: float,
 ) -> None:
-    await reply.start_stream(response.status, [*headers, (b"cache-control", b"no-cache")])
+    head = [*headers, (b"cache-control", b"no-cache")]
+    await _taken(reply.start_stream(response.status, head), write_seconds)
     events = EventFilter(drops_usage=order.drops_usage)
     try:
         async for chunk in response.chunks():
             piece = _record(chunk, events, capture)
             if piece:
-                await _pass_on(reply, piece, write_seconds)
+                await _taken(reply.pass_on(piece), write_seconds)
     except EngineError:
         # After [DONE] the client has its answer, whatever becomes of the connection.
         if not events.is_done:
             raise
-    await _pass_on(reply, events.finish(), write_seconds)
+    await _taken(reply.pass_on(events.finish()), write_seconds)
     if not events.is_done:
         raise EngineError("The engine's stream ended without [DONE].", code=WENT_AWAY)
-    await reply.end_stream()
+    await _taken(reply.end_stream(), write_seconds)
 
 
 def _record(chunk: bytes, events: EventFilter, capture: Capture) -> bytes:
@@ -77,16 +79,21 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
         capture.finish(InferenceStatus.OK, answer=events.usage)
 
 
-async def _pass_on(reply: Reply, piece: bytes, write_seconds: float) -> None:
+async def _taken(sending: Awaitable[None], write_seconds: float) -> None:
+    """Wait until the client has taken what is sent; one that takes nothing counts as gone."""
     try:
         async with asyncio.timeout(write_seconds):
-            await reply.pass_on(piece)
+            await sending
     except TimeoutError as error:
         raise ClientGoneError from error
 
 
 async def _relay_whole(
-    response: UpstreamResponse, capture: Capture, reply: Reply, headers: RawHeaders
+    response: UpstreamResponse,
+    capture: Capture,
+    reply: Reply,
+    headers: RawHeaders,
+    write_seconds: float,
 ) -> None:
     body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
     if len(body) == _MAX_WHOLE_BYTES:
@@ -95,4 +102,4 @@ async def _relay_whole(
         capture.finish(InferenceStatus.OK, answer=body)
     else:
         capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
-    await reply.send_whole(response.status, headers, body)
+    await _taken(reply.send_whole(response.status, headers, body), write_seconds)

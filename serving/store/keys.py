@@ -14,6 +14,7 @@ from serving.store.tables import Key, utc_now
 from serving.types import Role
 
 PREFIX = "sk-strop-"
+KEY_ID_PREFIX = "key_"
 _MAX_LABEL = 128
 
 
@@ -44,7 +45,7 @@ async def create_key(
         await find_callable_alias(session, alias, tenant)
     text = PREFIX + secrets.token_urlsafe(32)
     key = Key(
-        id=f"key_{_random_base32(10)}",
+        id=f"{KEY_ID_PREFIX}{_random_base32(10)}",
         digest=digest_of(text),
         tenant=tenant,
         name=name,

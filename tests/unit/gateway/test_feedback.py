@@ -123,6 +123,13 @@ async def test_malformed_ratings_are_refused(gateway: Gateway) -> None:
     assert ratings(gateway) == []
 
 
+async def test_a_key_cannot_rate_as_another(gateway: Gateway) -> None:
+    """A rater named like a key is refused, unless it is the caller's own key."""
+    answer = await rate(gateway, inference_id=an_id(gateway), rating="up", rater="key_abcdefghij")
+    assert (answer.status, answer.error["param"]) == (400, "rater")
+    assert ratings(gateway) == []
+
+
 async def test_an_unknown_key_is_no_anonymous_rater(gateway: Gateway) -> None:
     """A wrong key is an error, not nobody."""
     wrong = {"Authorization": "Bearer sk-wrong"}

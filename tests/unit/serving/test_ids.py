@@ -150,3 +150,13 @@ def test_a_file_that_is_no_key_file_is_told(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"sign\.key is no key file"):
         load_signer(path)
+
+
+def test_letters_that_only_look_alike_are_a_forgery() -> None:
+    """U+0131 and U+017F become I and S in upper case: an id holding them is not ours."""
+    signer = Signer({1: b"k" * 32})
+    ids = (signer.mint("t") for _ in range(10_000))
+    id_ = next(id_ for id_ in ids if "i" in id_ and "s" in id_)
+    for letter, twin in (("i", "\u0131"), ("s", "\u017f")):
+        with pytest.raises(NotFoundError):
+            signer.verify(id_.replace(letter, twin, 1))
