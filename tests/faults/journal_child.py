@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 from sqlmodel import select
 
@@ -29,8 +30,9 @@ def write(folder: Path, worker_id: str) -> None:
             writer.append(make_end(begin))
             say(f"ended {begin.id}")
         if number % 5 == 0:
-            writer.append(make_feedback(begin, id=f"{number:032x}"))
-            say(f"rated {number:032x}")
+            rating = make_feedback(begin, id=uuid4().hex)
+            writer.append(rating)
+            say(f"rated {rating.id}")
 
 
 async def ingest(folder: Path, url: str) -> None:

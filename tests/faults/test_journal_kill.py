@@ -15,6 +15,7 @@ from serving.journal.segments import list_segments
 from serving.store.database import Database
 from serving.types import InferenceStatus
 from tests.journal import read_feedback, read_inferences
+from tests.scale import Scale
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,8 +71,8 @@ def spread(number: int) -> float:
     return number * 0.6180339887498949 % 1
 
 
-async def check(database: Database, said: dict[str, set[str]]) -> None:
-    """Compare the database with what was acknowledged."""
+async def check(database: Database, said: dict[str, set[str]], num_kills: int = 1) -> None:
+    """Compare the database with what was acknowledged by writers that were killed."""
     rows = await read_inferences(database)
     ended = {name for name, row in rows.items() if row.status is InferenceStatus.OK}
     interrupted = {name for name, row in rows.items() if row.status is InferenceStatus.INTERRUPTED}
@@ -79,37 +80,35 @@ async def check(database: Database, said: dict[str, set[str]]) -> None:
     assert said["ended"] <= ended
     assert ended | interrupted == rows.keys()
     # A kill between a record and its acknowledgement leaves one more than was said.
-    assert len(rows) - len(said["begun"]) <= 1
-    assert len(ended) - len(said["ended"]) <= 1
+    assert len(rows) - len(said["begun"]) <= num_kills
+    assert len(ended) - len(said["ended"]) <= num_kills
     rated = [row.id for row in await read_feedback(database)]
     assert len(rated) == len(set(rated))
     assert said["rated"] <= set(rated)
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_a_killed_worker_loses_nothing(database: Database, tmp_path: Path, seed: int) -> None:
-    """Acknowledged is stored once; begun and never ended is `interrupted`."""
-    await kill_and_check(database, tmp_path, seed)
-
-
-@pytest.mark.prove
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", range(100, 150))
-async def test_fifty_killed_workers_lose_nothing(
-    database: Database, tmp_path: Path, seed: int
+async def test_killed_workers_lose_nothing(
+    database: Database, tmp_path: Path, scale: Scale
 ) -> None:
-    """The same, at fifty moments."""
-    await kill_and_check(database, tmp_path, seed)
-
-
-async def kill_and_check(database: Database, tmp_path: Path, seed: int) -> None:
-    """Kill a worker at a moment that `seed` decides."""
+    """Acknowledged is stored once; begun and never ended is `interrupted`."""
     folder = tmp_path / "journal"
-    said = kill_a_writer(folder, "w-1", 0.3 * spread(seed))
-    report: IngestReport = await ingest(database, folder)
-    assert report.num_rejected == report.num_damaged == report.num_unmatched == 0
-    assert list_segments(folder) == []
-    await check(database, said)
+    said: dict[str, set[str]] = {"begun": set(), "ended": set(), "rated": set()}
+    num_kills = scale.count(3, full=50)
+    for number in range(num_kills):
+        killed = kill_a_writer(folder, f"w-{number}", 0.3 * spread(number))
+        said = {word: names | killed[word] for word, names in said.items()}
+        report: IngestReport = await ingest(database, folder)
+        assert report.num_rejected == report.num_damaged == report.num_unmatched == 0
+        assert list_segments(folder) == []
+    await check(database, said, num_kills)
+    scale.record(
+        "journal_killed",
+        kills=num_kills,
+        acknowledged=sum(len(names) for names in said.values()),
+        lost=0,
+        duplicated=0,
+    )
 
 
 @pytest.mark.timeout(600)
