@@ -50,6 +50,8 @@ async def test_a_rollback_takes_under_five_seconds_while_clients_stream(
         await answered(outcomes, 16)
     assert {outcome.promised for outcome in outcomes[fresh:]} == {former["adapter"] or "base"}
     assert [outcome for outcome in outcomes if not outcome.is_ok] == []
+    # The promise is made for a machine that does only this: a plain run shares its cores.
+    assert not scale.is_full or command_seconds < 5
     scale.record("rollback", seconds=round(command_seconds, 2), clients=8)
 
 
