@@ -145,9 +145,16 @@ def verify_adapter(settings: Settings, adapter: Adapter) -> None:
 
     Raises:
         ConflictError: the folder is not what was imported; names the file.
+        UnavailableError: it cannot be read.
     """
     folder = settings.adapter_dir / adapter.name
-    for fault in _find_changes(folder, adapter.digest):
+    try:
+        faults = _find_changes(folder, adapter.digest)
+    except OSError as error:
+        raise UnavailableError(
+            f"Adapter {adapter.name} cannot be read: {error}. See to its permissions and the disk."
+        ) from error
+    for fault in faults:
         raise ConflictError(
             f"Adapter {adapter.name} is not what was imported: {fault}. "
             f"Put {folder} back from a copy, or import the adapter again.",

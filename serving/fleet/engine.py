@@ -4,9 +4,10 @@ Only health, adapters and probes go this way; traffic goes through the gateway's
 The in-memory twin is `serving.fleet.memory`; one contract suite holds all of them.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
+import msgspec
 
 from serving.errors import ConfigurationError, ConflictError, EngineError, EngineTimeoutError
 
@@ -68,7 +69,7 @@ class VllmEngine:
     async def list_adapters(self) -> dict[str, str]:
         """Return the models that have a parent: adapter name -> path."""
         models = await self._line.list_models()
-        return {model["id"]: model["root"] for model in models if model.get("parent")}
+        return {model.id: model.root or "" for model in models if model.parent}
 
     async def load(self, name: str, path: str) -> None:
         """Load an adapter. Never `load_inplace`: it leaves stale prefix-cache blocks (#42125)."""
@@ -96,7 +97,7 @@ class VllmEngine:
         answer = await self._line.post("/v1/completions", request, _PROBE_SECONDS)
         if not answer.is_success:
             raise self._line.refusal(f"answer a probe of {model}", answer)
-        answered_by = answer.json().get("model")
+        answered_by = self._line.read(answer, _Answer).model
         if answered_by != model:
             raise EngineError(
                 f"The engine {self.url} answered a probe of {model} with {answered_by}. "
@@ -158,6 +159,25 @@ class OpenAIEngine:
             raise self._line.refusal(f"answer a probe of {request['model']}", answer)
 
 
+class _Model(msgspec.Struct):
+    id: str
+    root: str | None = None
+    """An adapter's path."""
+    parent: str | None = None
+    """The base model of an adapter; a base model has none."""
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Answer(msgspec.Struct):
+    model: str
+
+
+_Shape = TypeVar("_Shape", _Models, _Answer)
+
+
 class _Line:
     """HTTP to one replica: the only place where httpx's errors become ours."""
 
@@ -174,12 +194,20 @@ class _Line:
         except EngineError:
             return False
 
-    async def list_models(self) -> list[dict[str, Any]]:
+    async def list_models(self) -> list[_Model]:
         answer = await self._send("GET", "/v1/models", _LIST_SECONDS)
         if not answer.is_success:
             raise self.refusal("list its models", answer)
-        models: list[dict[str, Any]] = answer.json()["data"]
-        return models
+        return self.read(answer, _Models).data
+
+    def read(self, answer: httpx.Response, shape: type[_Shape]) -> _Shape:
+        try:
+            return msgspec.json.decode(answer.content, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise EngineError(
+                f"The engine {self.url} answered {answer.request.url.path} with what no engine "
+                f"says ({error}). Check that the address is an engine's."
+            ) from error
 
     async def post(self, path: str, body: dict[str, Any], seconds: float) -> httpx.Response:
         return await self._send("POST", path, seconds, body)
@@ -195,7 +223,7 @@ class _Line:
             raise EngineTimeoutError(
                 f"The engine {self.url} did not answer {method} {path} within {seconds:.0f} s."
             ) from error
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EngineError(
                 f"The engine {self.url} cannot be reached: {str(error) or type(error).__name__}."
             ) from error

@@ -1,7 +1,7 @@
 """What goes wrong on the way to an engine becomes an error of ours that names the replica."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -44,6 +44,29 @@ async def test_an_error_that_is_not_json_is_quoted() -> None:
     engine = vllm(lambda _: httpx.Response(500, text="Internal Server Error"))
     with pytest.raises(EngineError, match=r"\(500\): Internal Server Error"):
         await engine.unload("a-v1-00000000")
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Welcome!</html>", b"[]", b'{"data": 1}', b'{"data": [{}]}', b'"\xff"']
+)
+async def test_an_answer_that_is_no_engines_is_an_engine_error(body: bytes) -> None:
+    """A web server at an engine's address answers 200 to everything, and is named."""
+    engine = vllm(lambda _: httpx.Response(200, content=body))
+    with pytest.raises(EngineError, match=f"{URL} answered /v1/models with what no engine says"):
+        await engine.list_adapters()
+    with pytest.raises(EngineError, match="answered /v1/completions with what"):
+        await engine.probe("a-v1-00000000")
+
+
+async def test_a_broken_encoding_and_a_bad_address_are_engine_errors() -> None:
+    """Neither is a failure of transport to httpx; to whoever looks after engines they are."""
+    packed = {"content-encoding": "gzip"}
+    plain = vllm(lambda _: httpx.Response(200, headers=packed, stream=_Plain()))
+    nowhere = VllmEngine("http://[", httpx.AsyncClient())
+    for engine in (plain, nowhere):
+        assert not await engine.is_healthy()
+        with pytest.raises(EngineError, match="cannot be reached"):
+            await engine.list_adapters()
 
 
 async def test_an_answer_by_another_model_fails_the_probe() -> None:
@@ -140,6 +163,13 @@ POOLS = (
 )
 
 Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class _Plain(httpx.AsyncByteStream):
+    """A body that is not packed, whatever its headers say."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"plain"
 
 
 def vllm(answer: Answer) -> VllmEngine:

@@ -118,6 +118,22 @@ async def test_one_adapter_that_does_not_load_is_told_and_the_others_do(
     assert "adapter_config.json has changed" in seen.error
 
 
+async def test_an_adapter_that_cannot_be_read_is_told_and_the_others_load(
+    database: Database, settings: Settings, engines: Engines, serve_next: Serve
+) -> None:
+    """A fault of the disk is one adapter's, not every pool's."""
+    unreadable, good = await serve_next(), await serve_next()
+    config = settings.adapter_dir / unreadable.name / "adapter_config.json"
+    config.unlink()
+    config.mkdir()
+    engine, _ = engines["small"]
+    engine.restart()
+    await reconcile(database, settings, engines)
+    seen = (await _replicas(database))[engine.url]
+    assert seen.adapters == [good.name]
+    assert f"{unreadable.name} cannot be read" in str(seen.error)
+
+
 async def test_what_was_before_the_previous_goes_when_nobody_uses_it(
     database: Database, settings: Settings, engines: Engines, serve_next: Serve
 ) -> None:
