@@ -75,6 +75,9 @@ class Follower:
                 except DATABASE_ERRORS as error:
                     logger.warning("The catalogue cannot be read, the last one stays: %s", error)
                     self._metrics.failed("catalog")
+                except Exception:
+                    logger.exception("The catalogue cannot be read, the last one stays")
+                    self._metrics.failed("catalog")
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_BACK_OFF_SECONDS)
         finally:

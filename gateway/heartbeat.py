@@ -52,6 +52,9 @@ class Heartbeat:
                     logger.warning("The heartbeat does not reach the database: %s", error)
                 was_down = True
                 self._metrics.failed("heartbeat")
+            except Exception:
+                logger.exception("The heartbeat failed")
+                self._metrics.failed("heartbeat")
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def beat(self) -> None:

@@ -53,6 +53,8 @@ class Runtime:
     """Served name of a base model -> its pool."""
     pool_headers: Mapping[str, dict[str, str]]
     """Pool -> headers that its engines want, such as an upstream's own key."""
+    background: tuple[asyncio.Task[None], ...]
+    """What has to run for as long as this worker does: proofs, catalogue, heartbeat."""
 
     @property
     def catalog(self) -> Catalog:
@@ -100,8 +102,10 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         heartbeat = Heartbeat(worker_id, database, follower, prover, traffic, metrics)
         await _load_first_catalog(follower)
         stack.push_async_callback(heartbeat.stop)
-        for work in (prover.run(), follower.run(), heartbeat.run()):
+        background = [
             await stack.enter_async_context(_running(work))
+            for work in (prover.run(), follower.run(), heartbeat.run())
+        ]
         stack.push_async_callback(_wait_for_last_records, traffic)
         yield Runtime(
             settings=settings,
@@ -117,6 +121,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),
             bases={pool.served_name: pool.name for pool in settings.all_pools},
             pool_headers=_pool_headers(settings),
+            background=tuple(background),
         )
 
 
@@ -152,15 +157,17 @@ async def _load_first_catalog(follower: Follower) -> None:
         await follower.reload()
     except DATABASE_ERRORS as error:
         logger.warning("Starting without keys, the database does not answer: %s", error)
+    except Exception:
+        logger.exception("Starting without keys, the catalogue cannot be read")
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
     """Run `work` beside the block. It never ends by itself; if it does, that is logged loudly."""
     task = asyncio.create_task(work)
     task.add_done_callback(_log_death)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -87,6 +87,8 @@ def _reasons_not_ready(runtime: Runtime) -> list[str]:
     reasons = []
     if not runtime.follower.is_loaded:
         reasons.append("The database has not been read yet.")
+    if any(task.done() for task in runtime.background):
+        reasons.append("A background task has died; the log says why. Restart the gateway.")
     pools = [pool.name for pool in runtime.settings.all_pools]
     if not any(runtime.prover.replicas_for(pool, None) for pool in pools):
         reasons.append("No engine is healthy in any of the pools: " + ", ".join(pools) + ".")

@@ -127,6 +127,20 @@ async def test_a_lost_connection_is_made_again(gateway: Gateway, database: Datab
     await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
 
 
+async def test_a_catalogue_that_cannot_be_understood_stops_no_news(
+    gateway: Gateway, settings: Settings, database: Database
+) -> None:
+    """A word from a newer schema is logged and counted; once it is gone, keys are news again."""
+    await make_alias(database, settings, "support")
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("UPDATE strop_alias SET task = 'dance'")
+        connection.execute("NOTIFY strop_catalog")
+        await until(lambda: 'strop_failures_total{where="catalog"}' in failures(gateway))
+        connection.execute("UPDATE strop_alias SET task = 'chat'")
+    key = await make_key(database)
+    await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
+
+
 async def test_without_a_database_a_fresh_worker_is_503(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:

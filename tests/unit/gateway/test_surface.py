@@ -202,6 +202,16 @@ async def test_health_says_why_not(tmp_path: Path, database: Database) -> None:
                     await asyncio.sleep(0.05)
 
 
+async def test_a_dead_task_takes_readiness_with_it(gateway: Gateway) -> None:
+    """A worker that follows no catalogue any more has to be replaced, not sent traffic."""
+    assert (await get(gateway, "/health/ready"))[0] == 200
+    gateway.runtime.background[1].cancel()
+    await asyncio.wait(gateway.runtime.background[1:2])
+    status, _, body = await get(gateway, "/health/ready")
+    assert status == 503
+    assert "background task" in json.loads(body)["reasons"][0]
+
+
 async def test_metrics_count_what_happened(gateway: Gateway) -> None:
     """Requests, tokens and times by alias, release and arm."""
     await gateway.chat()
