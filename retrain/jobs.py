@@ -5,6 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import DBAPIError
+
+from serving.store.database import reason_of
+
 _logger = logging.getLogger("strop.retrain")
 
 _FIRST_PAUSE_SECONDS = 0.5
@@ -45,9 +49,17 @@ async def run_once(job: Job) -> None:
     job.num_runs += 1
     try:
         await job.work()
+    except DBAPIError as error:
+        # Without its traceback, which quotes rows, and with them prompts.
+        _count_failure(job)
+        _logger.error(  # noqa: TRY400
+            "%s failed (%d in a row), it is tried again; the database said: %s",
+            job.name,
+            job.num_failures_in_row,
+            reason_of(error),
+        )
     except Exception:
-        job.num_failures += 1
-        job.num_failures_in_row += 1
+        _count_failure(job)
         _logger.exception(
             "%s failed (%d in a row); it is tried again", job.name, job.num_failures_in_row
         )
@@ -68,6 +80,11 @@ async def wait_any(*events: asyncio.Event, timeout: float | None = None) -> None
     finally:
         for wait in waits:
             wait.cancel()
+
+
+def _count_failure(job: Job) -> None:
+    job.num_failures += 1
+    job.num_failures_in_row += 1
 
 
 async def _run_until(job: Job, stopping: asyncio.Event) -> None:

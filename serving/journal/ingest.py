@@ -39,7 +39,7 @@ from serving.journal.reader import (
 from serving.journal.segments import Segment, hold, list_segments, remove_drafts
 from serving.journal.upsert import Written, write_rows
 from serving.store import tables
-from serving.store.database import Database
+from serving.store.database import Database, reason_of
 from serving.store.partitions import ensure_partitions
 from serving.store.tables import utc_now
 from serving.types import InferenceStatus
@@ -177,7 +177,7 @@ async def _write_or_isolate(
         if not _is_fault_of_data(error):
             raise
         if len(entries) == 1:
-            return Written(), [Reject(entries[0].frame, str(error.orig))]
+            return Written(), [Reject(entries[0].frame, reason_of(error))]
     middle = len(entries) // 2
     first, first_refused = await _write_or_isolate(session, entries[:middle])
     second, second_refused = await _write_or_isolate(session, entries[middle:])

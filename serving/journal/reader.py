@@ -62,7 +62,8 @@ def read_entries(segment: Segment, offset: int, max_bytes: int) -> Reading:
             else:
                 reading.entries.append(Entry(frame, record, _row_of(record, segment.worker_id)))
         except (ValueError, RecursionError) as error:
-            reading.rejects.append(Reject(frame, repr(error)))
+            # Not its repr: that of a UnicodeDecodeError holds the whole text.
+            reading.rejects.append(Reject(frame, f"{type(error).__name__}: {error}"))
     return reading
 
 

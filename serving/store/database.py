@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -31,6 +32,7 @@ class Database:
             make_url(url).set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
             pool_pre_ping=True,
+            hide_parameters=True,  # they are prompts and answers, and errors are logged
             connect_args={"options": "-c timezone=UTC", "application_name": "strop"},
         )
         return cls(url, engine)
@@ -68,6 +70,12 @@ class Database:
     async def close(self) -> None:
         """Close the pool."""
         await self.engine.dispose()
+
+
+def reason_of(error: DBAPIError) -> str:
+    """Say why the server refused, without the rows that it quotes: those hold prompts."""
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "message_primary", None) or type(error.orig).__name__
 
 
 async def raise_revision(session: AsyncSession) -> int:

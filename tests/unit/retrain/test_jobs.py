@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
-from retrain.jobs import Job, keep_working, pause_seconds
+from retrain.jobs import Job, keep_working, pause_seconds, run_once
+from serving.store.database import Database
 
 
 class Work:
@@ -90,6 +93,25 @@ async def test_a_failure_is_counted_and_tried_again() -> None:
     stopping.set()
     await asyncio.wait_for(working, 30)
     assert (job.num_runs, job.num_failures, job.num_failures_in_row) == (2, 1, 0)
+
+
+async def test_no_prompt_reaches_the_log(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failing statement has prompts in its parameters, and in the row that PostgreSQL quotes."""
+    values = {"tenant": "SENTINEL PROMPT", "name": "a"}
+
+    async def fail() -> None:
+        async with database.engine.begin() as connection:
+            await connection.execute(
+                text("INSERT INTO strop_alias (tenant, name) VALUES (:tenant, :name)"), values
+            )
+
+    job = Job(name="ingest", seconds=1, work=fail)
+    await run_once(job)
+    assert job.num_failures == 1
+    assert "null value in column" in caplog.text
+    assert "SENTINEL" not in caplog.text
 
 
 @given(st.integers(1, 10_000))
