@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 CHANNEL = "strop_catalog"
+_KEY = "hashtextextended(:name, 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,24 @@ class Database:
 
     @asynccontextmanager
     async def lock(self, name: str) -> AsyncGenerator[bool]:
-        """Try to hold the advisory lock `name`; yield whether we do. Dies with its connection."""
-        async with self.engine.connect() as connection:
-            number = await connection.scalar(
-                text("SELECT hashtextextended(:name, 0)"), {"name": name}
-            )
-            values = {"number": number}
-            held = await connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), values)
+        """Try to hold the advisory lock `name`; yield whether we do. Dies with its connection.
+
+        No transaction is open meanwhile: one that idles for a swap's minutes would hold up vacuum.
+        """
+        key = {"name": name}
+        async with self.engine.connect() as pooled:
+            connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
             try:
-                yield bool(held)
-            finally:
-                if held:
-                    await connection.execute(text("SELECT pg_advisory_unlock(:number)"), values)
+                held = await connection.scalar(text(f"SELECT pg_try_advisory_lock({_KEY})"), key)
+                try:
+                    yield bool(held)
+                finally:
+                    if held:
+                        await connection.execute(text(f"SELECT pg_advisory_unlock({_KEY})"), key)
+            except BaseException:
+                # Cancelled, perhaps between the grant and its answer: closing lets go of the lock.
+                await connection.invalidate()
+                raise
 
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[psycopg.AsyncConnection]:

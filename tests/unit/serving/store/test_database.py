@@ -1,6 +1,9 @@
 """The database: migrations, sessions, revisions and locks, on real PostgreSQL."""
 
+import asyncio
+
 import pytest
+from sqlalchemy import text
 from sqlmodel import select
 
 from serving.store import schema
@@ -46,3 +49,34 @@ async def test_a_lock_is_held_once(database: Database) -> None:
         assert (first, second) == (True, False)
     async with database.lock("alias/1") as third:
         assert third
+
+
+async def test_whoever_holds_a_lock_has_no_transaction_open(database: Database) -> None:
+    """A swap holds its lock for minutes; a transaction that idles so long holds up vacuum."""
+    states = text(
+        "SELECT state FROM pg_stat_activity JOIN pg_locks USING (pid)"
+        " WHERE datname = current_database() AND locktype = 'advisory'"
+    )
+    async with database.lock("alias/1"), database.engine.connect() as connection:
+        assert list(await connection.scalars(states)) == ["idle"]
+
+
+async def test_a_lock_whose_taker_is_cancelled_is_free_again(database: Database) -> None:
+    """Wherever a cancellation comes, between the grant and its answer too, the lock is let go."""
+
+    async def hold() -> None:
+        async with database.lock("alias/1"):
+            await asyncio.sleep(60)
+
+    for num_steps in range(60):
+        task = asyncio.create_task(hold())
+        for _ in range(num_steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(30):
+        while True:
+            async with database.lock("alias/1") as is_held:
+                if is_held:
+                    break
+            await asyncio.sleep(0.05)  # a closed connection takes the server a moment
