@@ -1,6 +1,6 @@
 """The life of a request, from the client's bytes to the record's last line.
 
-`answer_inference` reads as architecture.md section 3 does. It is a raw ASGI handler: it sees the
+`_answer` reads as its list of steps. `handle_inference` is a raw ASGI handler: it sees the
 client hang up at any moment, streamed or not, and no framework stands between the engine's bytes
 and the client's.
 """

@@ -125,7 +125,7 @@ COMPLETIONS = Endpoint(
     required="prompt",
 )
 
-# Why each is refused: reliability.md section 2 lists the advisories.
+# Each gives the client power over the engine that no client should have.
 _REFUSED = frozenset(
     {
         "chat_template",  # runs as a program in the engine's only renderer
