@@ -21,7 +21,7 @@ from gateway.limits import AddressLimiter
 from monitoring.metrics import Metrics
 from serving.errors import ConfigurationError, UnavailableError
 from serving.fleet.engine import Engine
-from serving.fleet.engines import engines_of
+from serving.fleet.engines import engines_of, read_api_key
 from serving.fleet.proof import Prover
 from serving.ids import Signer, load_signer
 from serving.journal.writer import JournalWriter
@@ -143,13 +143,13 @@ def _refuse_narrow_journal(settings: Settings) -> None:
 
 
 def _pool_headers(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return the credentials that upstreams want; `engines_of` has checked that they are there."""
-    return {
-        pool.name: {"authorization": f"Bearer {os.environ[pool.api_key_env]}"}
-        if pool.api_key_env
-        else {}
-        for pool in settings.all_pools
-    }
+    """Return the credentials that upstreams want.
+
+    Raises:
+        ConfigurationError: one is not there.
+    """
+    keys = {pool.name: read_api_key(pool) for pool in settings.all_pools}
+    return {name: {"authorization": f"Bearer {key}"} if key else {} for name, key in keys.items()}
 
 
 async def _load_first_catalog(follower: Follower) -> None:

@@ -20,7 +20,7 @@ from retrain.jobs import Job, keep_working, pause_seconds, wait_any
 from retrain.learn import advance_runs, look_at_aliases
 from retrain.schedule import Schedule
 from retrain.shop import Shop
-from serving.fleet.engines import engines_of
+from serving.fleet.engines import engines_of, read_api_key
 from serving.fleet.reconcile import reconcile
 from serving.journal.ingest import ingest
 from serving.settings import Settings
@@ -31,6 +31,8 @@ _logger = logging.getLogger("strop.retrain")
 _HEARTBEAT_SECONDS = 60.0
 _LEARN_SECONDS = 1.0
 _SAMPLE_SECONDS = 2.0
+# These run beside gateways that hold an upstream's key, and need none themselves.
+_WITHOUT_ENGINES = frozenset({"ingest", "sample"})
 
 
 def run_worker(settings: Settings, url: str, only: str | None = None) -> None:
@@ -59,7 +61,14 @@ async def work(
 def make_jobs(
     settings: Settings, database: Database, client: httpx.AsyncClient, only: str | None
 ) -> list[Job]:
-    """Return the jobs of a worker, or the one that is asked for."""
+    """Return the jobs of a worker, or the one that is asked for.
+
+    Raises:
+        ConfigurationError: a job that asks engines lacks the key of an upstream.
+    """
+    if only not in _WITHOUT_ENGINES:
+        for pool in settings.all_pools:
+            read_api_key(pool)
     engines = engines_of(settings, client)
     shop = Shop(
         database=database,

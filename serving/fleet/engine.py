@@ -4,6 +4,7 @@ Only health, adapters and probes go this way; traffic goes through the gateway's
 The in-memory twin is `serving.fleet.memory`; one contract suite holds all of them.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -119,11 +120,17 @@ class VllmEngine:
 class OpenAIEngine:
     """An OpenAI-compatible upstream that somebody else runs: a base model and no adapters."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient, api_key: str, base_model: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        client: httpx.AsyncClient,
+        read_api_key: Callable[[], str],
+        base_model: str,
+    ) -> None:
+        """Read the key at each call only: most commands never speak to an upstream."""
         self.url = url.rstrip("/")
         self.base_model = base_model
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._line = _Line(self.url, client, headers)
+        self._line = _Line(self.url, client, read_api_key)
 
     async def is_healthy(self) -> bool:
         """Whether GET /v1/models answers: upstreams have no common health route."""
@@ -182,16 +189,16 @@ class _Line:
     """HTTP to one replica: the only place where httpx's errors become ours."""
 
     def __init__(
-        self, url: str, client: httpx.AsyncClient, headers: dict[str, str] | None = None
+        self, url: str, client: httpx.AsyncClient, read_api_key: Callable[[], str] = lambda: ""
     ) -> None:
         self.url = url
         self._client = client
-        self._headers = headers
+        self._read_api_key = read_api_key
 
     async def is_answered(self, path: str) -> bool:
         try:
             return (await self._send("GET", path, _HEALTH_SECONDS)).is_success
-        except EngineError:
+        except (EngineError, ConfigurationError):
             return False
 
     async def list_models(self) -> list[_Model]:
@@ -215,9 +222,11 @@ class _Line:
     async def _send(
         self, method: str, path: str, seconds: float, body: dict[str, Any] | None = None
     ) -> httpx.Response:
+        api_key = self._read_api_key()
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             return await self._client.request(
-                method, self.url + path, json=body, headers=self._headers, timeout=seconds
+                method, self.url + path, json=body, headers=headers, timeout=seconds
             )
         except httpx.TimeoutException as error:
             raise EngineTimeoutError(

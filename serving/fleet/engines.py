@@ -1,6 +1,7 @@
 """The engines of every pool, as the configuration names them."""
 
 import os
+from functools import partial
 
 import httpx
 
@@ -15,7 +16,7 @@ def engines_of(settings: Settings, client: httpx.AsyncClient) -> dict[str, tuple
     """Return the replicas of each pool by the pool's name; `client` stays the caller's.
 
     Raises:
-        ConfigurationError: an `openai` pool names no URL, or a key that is not there.
+        ConfigurationError: an `openai` pool names no URL.
     """
     return {
         pool.name: tuple(_engine_of(pool, url, client) for url in urls_of(settings, pool))
@@ -54,11 +55,16 @@ def _num_engines_before(settings: Settings, pool: PoolSettings) -> int:
 
 def _engine_of(pool: PoolSettings, url: str, client: httpx.AsyncClient) -> Engine:
     if pool.kind is PoolKind.OPENAI:
-        return OpenAIEngine(url, client, _api_key(pool), pool.base_model)
+        return OpenAIEngine(url, client, partial(read_api_key, pool), pool.base_model)
     return VllmEngine(url, client)
 
 
-def _api_key(pool: PoolSettings) -> str:
+def read_api_key(pool: PoolSettings) -> str:
+    """Return the key that a pool's upstream wants; empty: none.
+
+    Raises:
+        ConfigurationError: its variable is not set.
+    """
     if not pool.api_key_env:
         return ""
     key = os.environ.get(pool.api_key_env, "")

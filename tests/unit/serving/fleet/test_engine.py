@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
+from retrain.worker import make_jobs
 from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 from serving.fleet.engine import OpenAIEngine, VllmEngine
 from serving.fleet.engines import engines_of, urls_of
 from serving.fleet.memory import MemoryEngine
 from serving.sections import PoolSettings
 from serving.settings import Settings
+from serving.store.database import Database
 from serving.types import PoolKind
 
 URL = "http://10.0.0.7:8000"
@@ -135,11 +138,24 @@ async def test_engines_follow_the_configuration(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(engines["remote"][0], VllmEngine)
 
 
-async def test_a_key_that_is_not_set_is_named() -> None:
-    """An upstream's key comes from the environment; without it the variable is named."""
+async def test_a_key_is_asked_for_by_whoever_uses_it() -> None:
+    """A command that speaks to no upstream needs no key of it; who does is told the variable."""
     async with httpx.AsyncClient() as client:
+        engine = engines_of(Settings(pools=POOLS), client)["hosted"][0]
+        assert not await engine.is_healthy()
         with pytest.raises(ConfigurationError, match=r"\$UPSTREAM_KEY"):
-            engines_of(Settings(pools=POOLS), client)
+            await engine.probe("base")
+
+
+async def test_the_ingest_sidecar_needs_no_upstreams_key(
+    database: Database, tmp_path: Path
+) -> None:
+    """Only jobs that ask engines do; they say so at the start."""
+    settings = Settings(home=tmp_path, pools=POOLS)
+    async with httpx.AsyncClient() as client:
+        assert [job.name for job in make_jobs(settings, database, client, "ingest")] == ["ingest"]
+        with pytest.raises(ConfigurationError, match=r"\$UPSTREAM_KEY"):
+            make_jobs(settings, database, client, None)
 
 
 def test_an_upstream_without_an_address_is_refused() -> None:
@@ -180,7 +196,7 @@ def vllm(answer: Answer) -> VllmEngine:
 def openai(answer: Answer) -> OpenAIEngine:
     """An upstream that answers like this."""
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return OpenAIEngine(URL, client, "sk-upstream", "gpt-x")
+    return OpenAIEngine(URL, client, lambda: "sk-upstream", "gpt-x")
 
 
 def raising(error: httpx.TransportError) -> Answer:
