@@ -23,9 +23,9 @@ class AdaptersController(Controller):
         self,
         resources: NamedDependency[Resources],
         alias: FromQuery[str | None] = None,
-        tenant: FromQuery[str] = "default",
+        tenant: FromQuery[str | None] = None,
     ) -> Json:
-        """List adapters, all or those of one alias."""
+        """List adapters: all, those of one tenant, or those of one alias."""
         return await adapters.list_adapters(resources, alias, tenant)
 
     @get("/{name:str}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias, tenant_option
+from gateway.command.arguments import alias_argument, split_alias
 from gateway.command.options import Options, StropGroup, pass_options
 from gateway.command.output import Json, answer, print_facts, print_table
 from gateway.command.running import run
@@ -27,16 +27,16 @@ def import_(options: Options, alias: str, tenant: str, folder: Path) -> None:
         options,
         lambda resources: operations.import_adapter(resources, name, owner, folder.absolute()),
     )
-    answer(options, imported, lambda body: _show_imported(alias, body))
+    answer(options, imported, lambda body: _show_imported(f"{owner}/{name}", body))
 
 
 @adapters.command("list")
 @click.argument("alias", required=False)
-@tenant_option
+@click.option("--tenant", help="Only this tenant's; whose ALIAS it is.")
 @pass_options
-def list_(options: Options, alias: str | None, tenant: str) -> None:
-    """List adapters, all or those of one ALIAS."""
-    name, owner = split_alias(alias, tenant) if alias else (None, tenant)
+def list_(options: Options, alias: str | None, tenant: str | None) -> None:
+    """List adapters: all, those of one tenant, or those of one ALIAS."""
+    name, owner = split_alias(alias, tenant or "default") if alias else (None, tenant)
     found = run(options, lambda resources: operations.list_adapters(resources, name, owner))
     answer(options, found, _show_list)
 

@@ -22,12 +22,17 @@ async def import_adapter(resources: Resources, name: str, tenant: str, folder: P
 
 
 async def list_adapters(
-    resources: Resources, name: str | None = None, tenant: str = "default"
+    resources: Resources, name: str | None = None, tenant: str | None = None
 ) -> Json:
-    """Return every adapter, or those of one alias."""
+    """Return every adapter, those of one tenant, or those of one alias (tenant: `default`)."""
     async with resources.database.session() as session:
-        alias = await aliases.find_alias(session, name, tenant) if name else None
-        rows = await registry.list_adapters(session, alias)
+        if name:
+            alias = await aliases.find_alias(session, name, tenant or "default")
+            rows = await registry.list_adapters(session, alias)
+        else:
+            found = await aliases.list_aliases(session)
+            theirs = {alias.id for alias in found if tenant in (None, alias.tenant)}
+            rows = [row for row in await registry.list_adapters(session) if row.alias_id in theirs]
     return {"adapters": [describe_adapter(row) for row in rows]}
 
 

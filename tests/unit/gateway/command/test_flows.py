@@ -2,6 +2,7 @@
 
 import json
 
+from tests.stack import BASE_MODEL, DEMO_ADAPTER
 from tests.unit.gateway.command.conftest import Strop
 
 
@@ -29,6 +30,22 @@ def test_aliases_are_made_shown_and_set(strop: Strop) -> None:
     assert releases["champion"] == 1
     assert [release["number"] for release in releases["releases"]] == [1]
     assert strop.json("releases", "show", "acme/triage", "1")["state"] == "champion"
+
+
+def test_adapters_are_listed_by_tenant(strop: Strop) -> None:
+    """All of them without --tenant; what an import says next names the tenant, too."""
+    folder = str(DEMO_ADAPTER)
+    config = strop.home / "base.toml"
+    config.write_text(f'engine.base_model = "{BASE_MODEL}"\n')
+    for tenant in ("north", "south"):
+        strop.json("aliases", "create", f"{tenant}/sorter", "--task", "classify")
+        done = strop.run("adapters", "import", f"{tenant}/sorter", folder, "--config", str(config))
+        assert f"strop promote {tenant}/sorter 2" in done.stdout, done.stderr
+    (of_north,) = strop.json("adapters", "list", "--tenant", "north")["adapters"]
+    (of_south,) = strop.json("adapters", "list", "sorter", "--tenant", "south")["adapters"]
+    names = {adapter["name"] for adapter in strop.json("adapters", "list")["adapters"]}
+    assert names == {of_north["name"], of_south["name"]}
+    assert strop.json("adapters", "list", "--tenant", "nobody")["adapters"] == []
 
 
 def test_what_is_not_there_is_said_in_one_line(strop: Strop) -> None:
