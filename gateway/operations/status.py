@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from sqlmodel import select
+from sqlmodel import col, select
 
 from gateway.operations.aliases import describe_aliases
 from gateway.operations.learning import tell_learning
@@ -29,7 +29,8 @@ async def show_status(resources: Resources) -> Json:
         decisions = await runs.newest_decisions(session)
         replicas = {row.url: row for row in await workers.list_replicas(session)}
         gateways = await workers.list_live_workers(session, utc_now())
-        ingested = {row.name: row.num_bytes for row in await session.exec(select(Segment))}
+        unfinished = select(Segment).where(col(Segment.finished_at).is_(None))
+        ingested = {row.name: row.num_bytes for row in await session.exec(unfinished)}
     pools = [
         describe_pool(pool, [engine.url for engine in resources.engines[pool.name]], replicas)
         for pool in settings.all_pools
