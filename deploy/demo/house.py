@@ -54,7 +54,11 @@ class House:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        output, errors = await child.communicate()
+        try:
+            output, errors = await child.communicate()
+        finally:
+            if child.returncode is None:  # the story was cut short
+                child.kill()
         if child.returncode != 0:
             said = errors.decode(errors="replace").strip()
             raise StropError(f"`strop {' '.join(words)}` failed: {said}")
