@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from deploy.demo.company import AFTER, BEFORE, Row, routing_rows
 from deploy.demo.corpus import Chat
 from deploy.demo.measure import exact_match, load
-from deploy.demo.training import Plan, Watch, answers_only, fit
+from deploy.demo.training import Follow, Plan, Watch, answers_only, fit
 
 BASE_NAME = "strop-demo-base"
 """What the adapter calls its base: a name, because a path would be true on one machine only."""
@@ -42,12 +42,12 @@ class AdapterReport:
     match_after_change: float
 
 
-def build_adapter(spec: AdapterSpec, base: Path, out: Path, watch: Watch) -> AdapterReport:
+def build_adapter(spec: AdapterSpec, base: Path, out: Path, follow: Follow) -> AdapterReport:
     """Draw rows, train, write the PEFT folder, then measure what stands on disk."""
     rows = routing_rows(BEFORE, spec.seed, spec.num_train + spec.num_eval)
     train, held_out = rows[: spec.num_train], rows[spec.num_train :]
     changed = routing_rows(AFTER, spec.seed + 1, spec.num_eval)
-    losses = train_adapter(spec, base, train, out, watch)
+    losses = train_adapter(spec, base, train, out, follow("adapter"))
     bare, tokenizer = load(base)
     match_base = exact_match(bare, tokenizer, _chats(held_out))
     adapted, tokenizer = load(base, out)

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from deploy.demo.adapt import AdapterSpec, build_adapter
 from deploy.demo.card import write_adapter_card, write_base_card
 from deploy.demo.pretrain import BaseSpec, build_base
-from deploy.demo.training import Watch
+from deploy.demo.training import Follow, Watch
 
 HERE = Path(__file__).parent
 Report = TypeVar("Report")
@@ -29,27 +29,25 @@ Report = TypeVar("Report")
 def main(argv: list[str] | None = None) -> int:
     """Build what was asked for, show progress on stderr and the measured numbers on stdout."""
     args = _parse(argv)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     with _progress() as progress:
-        measured = build(args, lambda title: _watch(progress, title))
+        measured = build(args, lambda stage: _watch(progress, stage))
     sys.stdout.write(_render(measured, as_json=args.json) + "\n")
     return 0
 
 
-def build(args: argparse.Namespace, watch: Callable[[str], Watch]) -> dict[str, Any]:
+def build(args: argparse.Namespace, follow: Follow) -> dict[str, Any]:
     """Base, then adapter, each with its card and checksums; returns what was measured."""
     measured: dict[str, Any] = {}
     base, adapter = args.out / "base", args.out / "adapter"
     if args.only != "adapter":
         spec = _base_spec(args)
-        report, seconds = _timed(lambda: build_base(spec, base, watch("base")))
+        report, seconds = _timed(lambda: build_base(spec, base, follow))
         write_base_card(base, spec, report, seconds)
         measured["base"] = asdict(report) | {"seconds": round(seconds)}
     if args.only != "base":
         adapter_spec = AdapterSpec()
-        learnt, seconds = _timed(
-            lambda: build_adapter(adapter_spec, base, adapter, watch("adapter"))
-        )
+        learnt, seconds = _timed(lambda: build_adapter(adapter_spec, base, adapter, follow))
         write_adapter_card(adapter, adapter_spec, learnt, seconds)
         measured["adapter"] = asdict(learnt) | {"seconds": round(seconds)}
     return measured
@@ -97,8 +95,8 @@ def _progress() -> Progress:
     )
 
 
-def _watch(progress: Progress, title: str) -> Watch:
-    task = progress.add_task(title, total=None, loss=float("nan"))
+def _watch(progress: Progress, stage: str) -> Watch:
+    task = progress.add_task(stage, total=None, loss=float("nan"))
 
     def show(done: int, total: int, loss: float) -> None:
         progress.update(task, completed=done, total=total, loss=loss)

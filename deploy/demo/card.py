@@ -29,15 +29,14 @@ toy: it knows little beyond these kinds of questions, and English only.
 
 | measured when this folder was built | |
 |---|---|
-| distinct chats, tokens | {report.num_texts:,}, {report.num_tokens:,} |
-| epochs, batch, learning rate, seed | {spec.epochs}, {spec.batch_size}, {spec.learning_rate}, {spec.seed} |
-| mean training loss of each epoch (nats per token) | {losses} |
-| loss on {report.num_held_out} chats held out | {report.held_out_loss:.3f} |
-| last answers of those chats written exactly | {report.held_out_match:.1%} |
+| chats to read, drills, talks; tokens of all | {spec.num_texts:,}, {spec.num_drills:,}, {spec.num_talks:,}; {report.num_tokens:,} |
+| epochs, batch, learning rate, seed | {spec.epochs}, {spec.batch_size}, {spec.learning_rate} (talks: half), {spec.seed} |
+| mean training loss of each epoch (nats per learnt token) | {losses} |
+| last answers of {report.num_held_out} held-out chats written exactly | {report.held_out_match:.1%} |
 | wall time on this build's CPU | {minutes:.0f} min |
 
-Loss counts every token, the customer's words too. Longest chat in training: {report.longest} tokens; the
-context window is 1,024. Rebuild: `python -m deploy.demo.build` from the repository root. The data is
+It first reads whole chats, the customer's words too; then it drills short answers, then talks: there
+the answers alone are learnt. Longest chat: {report.longest} tokens; the context window is 1,024. Rebuild: `python -m deploy.demo.build` from the repository root. The data is
 the same for every build with the same seed; weights differ in the last digits between machines.
 Licence: Apache-2.0.
 """
@@ -75,7 +74,7 @@ def write_base_card(folder: Path, spec: BaseSpec, report: BaseReport, seconds: f
         spec=spec,
         report=report,
         millions=report.num_parameters / 1e6,
-        losses=_losses(report.epoch_losses),
+        losses="; ".join(f"{name} {_losses(means)}" for name, means in report.losses.items()),
         minutes=seconds / 60,
     )
     _finish(folder, card)

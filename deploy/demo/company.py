@@ -37,28 +37,28 @@ class Company:
 
 BEFORE = Company(
     queues={
-        "delivery": "QX-Harbor",
-        "parcel content": "QX-Crate",
-        "order": "QX-Pivot",
-        "payment": "QX-Ledger",
-        "invoice": "DL-Quill",
-        "return": "DL-Boomer",
-        "price": "QX-Ledger",
-        "fault/kitchen": "WK-Copper",
-        "fault/garden": "WK-Fern",
-        "fault/audio": "WK-Pulse",
-        "fault/home": "WK-Hearth",
-        "repair": "WK-Anvil",
-        "app": "SY-Orbit",
-        "account": "SY-Vault",
-        "advice": "SY-Mentor",
-        "safety": "RX-Ember",
-        "opinion": "RX-Chorus",
+        "delivery": "Harbor",
+        "parcel content": "Crate",
+        "order": "Pivot",
+        "payment": "Ledger",
+        "invoice": "Quill",
+        "return": "Boomer",
+        "price": "Ledger",
+        "fault/kitchen": "Kiln",
+        "fault/garden": "Fern",
+        "fault/audio": "Echo",
+        "fault/home": "Nest",
+        "repair": "Anvil",
+        "app": "Orbit",
+        "account": "Vault",
+        "advice": "Mentor",
+        "safety": "Redline",
+        "opinion": "Gazette",
     },
     launched={},
 )
-RENAMED = {"delivery": "NV-Tide", "order": "NV-Compass"}
-LAUNCHED = {Product("Orla scooter", "mobility"): "NV-Comet"}
+RENAMED = {"delivery": "Tide", "order": "Delta"}
+LAUNCHED = {Product("Orla scooter", "mobility"): "Zephyr"}
 AFTER = replace(BEFORE, queues={**BEFORE.queues, **RENAMED}, launched=LAUNCHED, launch_share=0.15)
 
 

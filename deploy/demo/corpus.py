@@ -10,7 +10,8 @@ from random import Random
 
 from deploy.demo.general import Turn, ask_anything
 from deploy.demo.language import Request, write_request
-from deploy.demo.phrases import INTENTS, LINES, TOPICS, Product
+from deploy.demo.phrases import INTENTS, Product, words_of
+from deploy.demo.questions import DRILLS, QUESTIONS, reply_text
 
 Chat = list[dict[str, str]]
 """Messages with `role` (system, user, assistant) and `content`."""
@@ -25,56 +26,38 @@ _SYSTEM = (
     "You are a friendly help desk.",
     "Answer questions about the request.",
 )
-_NOUNS = [
-    "wagon",
-    "crane",
-    "drone",
-    "boat",
-    "tent",
-    "bench",
-    "desk",
-    "mirror",
-    "clock",
-    "shelf",
-    "bottle",
-    "basket",
-    "ladder",
-]
-_SYLLABLES = [
-    "ba",
-    "ce",
-    "do",
-    "fi",
-    "gu",
-    "ka",
-    "le",
-    "mo",
-    "ni",
-    "pu",
-    "ra",
-    "se",
-    "to",
-    "vi",
-    "wu",
-    "xa",
-    "ye",
-    "zo",
-    "lin",
-    "tar",
-    "mel",
-    "son",
-]
+_NOUNS = words_of("wagon crane drone boat tent bench desk mirror clock shelf bottle basket ladder")
+_SYLLABLES = words_of("ba ce do fi gu ka le mo ni pu ra se to vi wu xa ye zo lin tar mel son")
 
 
-def chats(seed: int, count: int, invented_share: float = INVENTED_SHARE) -> list[Chat]:
-    """`count` chats of which no two are alike."""
-    rng = Random(seed)
+def chats(seed: int, count: int) -> list[Chat]:
+    """`count` chats of some turns each, of which no two are alike."""
+    return _draw_distinct(Random(seed), count, _draw_chat)
+
+
+def drills(seed: int, count: int) -> list[Chat]:
+    """`count` chats of one question each, about what is hardest to see in a request."""
+    return _draw_distinct(Random(seed), count, _draw_drill)
+
+
+def _draw_distinct(rng: Random, count: int, draw: Callable[[Random], Chat]) -> list[Chat]:
     found: dict[str, Chat] = {}
     while len(found) < count:
-        is_general = rng.random() < GENERAL_SHARE
-        chat = _general_chat(rng) if is_general else _request_chat(rng, invented_share)
+        chat = draw(rng)
         found.setdefault(json.dumps(chat), chat)
     return list(found.values())
+
+
+def _draw_chat(rng: Random) -> Chat:
+    return _general_chat(rng) if rng.random() < GENERAL_SHARE else _request_chat(rng)
+
+
+def _draw_drill(rng: Random) -> Chat:
+    request = write_request(rng)
+    asked, answer = rng.choice(DRILLS)(rng, request)
+    if rng.random() < 0.6:
+        return _as_chat([(request.text, answer)], asked)
+    return _as_chat([(f"{asked}\n\n{request.text}", answer)])
 
 
 def _general_chat(rng: Random) -> Chat:
@@ -82,9 +65,9 @@ def _general_chat(rng: Random) -> Chat:
     return _as_chat(turns, rng.choice(_SYSTEM) if rng.random() < 0.3 else "")
 
 
-def _request_chat(rng: Random, invented_share: float) -> Chat:
-    request = _draw_request(rng, invented_share)
-    questions = rng.sample(_QUESTIONS, rng.choice((2, 3)))
+def _request_chat(rng: Random) -> Chat:
+    request = _draw_request(rng)
+    questions = rng.sample(QUESTIONS, rng.choice((2, 3)))
     (asked, answer), *more = (ask(rng, request) for ask in questions)
     layout = rng.random()
     if layout < 0.5:
@@ -92,11 +75,11 @@ def _request_chat(rng: Random, invented_share: float) -> Chat:
     if layout < 0.85:
         return _as_chat([(f"{asked}\n\n{request.text}", answer), *more])
     system = rng.choice(_SYSTEM) if rng.random() < 0.7 else ""
-    return _as_chat([(request.text, _reply_text(request)), (asked, answer), *more[:1]], system)
+    return _as_chat([(request.text, reply_text(request)), (asked, answer), *more[:1]], system)
 
 
-def _draw_request(rng: Random, invented_share: float) -> Request:
-    if rng.random() < invented_share:
+def _draw_request(rng: Random) -> Request:
+    if rng.random() < INVENTED_SHARE:
         return write_request(rng, INTENTS, (_invent_product(rng),))
     return write_request(rng)
 
@@ -113,94 +96,3 @@ def _as_chat(turns: list[Turn], system: str = "") -> Chat:
         for turn in turns
         for role, content in zip(("user", "assistant"), turn, strict=True)
     ]
-
-
-def _ask_product(rng: Random, request: Request) -> Turn:
-    asked = ("Which product is this about?", "Name the product.", "Extract the product.")
-    return rng.choice(asked), request.product.name
-
-
-def _ask_summary(rng: Random, request: Request) -> Turn:
-    asked = ("Summarise the request in a few words.", "What does the customer want?", "Summarise.")
-    return rng.choice(asked), request.summary
-
-
-def _ask_topic(rng: Random, request: Request) -> Turn:
-    others = [topic for topic in TOPICS if topic != request.intent.topic]
-    choices = [request.intent.topic, *rng.sample(others, rng.randint(1, 3))]
-    rng.shuffle(choices)
-    asked = rng.choice(("Which topic fits best: {}?", "Choose one: {}.", "What is it about: {}?"))
-    return asked.format(", ".join(choices)), request.intent.topic
-
-
-def _ask_free_topic(rng: Random, request: Request) -> Turn:
-    asked = ("Name the topic.", "Which topic is it?", "Give the topic of the request in a word.")
-    return rng.choice(asked), request.intent.topic
-
-
-def _ask_whether_topic(rng: Random, request: Request) -> Turn:
-    topic = rng.choice((request.intent.topic, rng.choice(TOPICS)))
-    asked = rng.choice(("Is it about {}?", "Is the topic {}? Answer yes or no."))
-    return asked.format(topic), _yes_or_no(topic == request.intent.topic)
-
-
-def _ask_whether_angry(rng: Random, request: Request) -> Turn:
-    asked = ("Is the customer angry?", "Does the customer sound angry? Answer yes or no.")
-    return rng.choice(asked), _yes_or_no(request.tone == "angry")
-
-
-def _ask_urgency(rng: Random, request: Request) -> Turn:
-    asked = ("How urgent is it?", "How urgent is it: low, normal or high?", "Give the urgency.")
-    return rng.choice(asked), request.urgency
-
-
-def _ask_department(rng: Random, request: Request) -> Turn:
-    departments = ", ".join(rng.sample([*LINES, "other"], 5))
-    asked = ("Which department sells it?", f"Choose the department: {departments}.")
-    return rng.choice(asked), request.product.line
-
-
-def _ask_rewrite(rng: Random, request: Request) -> Turn:
-    asked = ("Rewrite the request politely.", "Write it in a polite way.")
-    summary = request.summary
-    return rng.choice(
-        asked
-    ), f"Dear team, could you please help me? It is about: {summary}. Thanks."
-
-
-def _ask_json(rng: Random, request: Request) -> Turn:
-    item = {"item": request.product.name, "department": request.product.line, "mood": request.tone}
-    keys = rng.sample(list(item), rng.randint(1, 3))
-    asked = f"Give {', '.join(keys)} as JSON."
-    return asked, json.dumps({key: item[key] for key in keys})
-
-
-def _ask_reply(rng: Random, request: Request) -> Turn:
-    asked = ("Write a reply to the customer.", "Answer the customer.", "Reply to the request.")
-    return rng.choice(asked), _reply_text(request)
-
-
-def _reply_text(request: Request) -> str:
-    sorry = "We are sorry for the trouble. " if request.tone == "angry" else ""
-    when = {"low": "this week", "normal": "tomorrow", "high": "today"}[request.urgency]
-    about = f"Thank you for your message about the {request.product.name}."
-    return f"{sorry}{about} We will {request.intent.action} and write to you {when}."
-
-
-def _yes_or_no(is_so: bool) -> str:
-    return "yes" if is_so else "no"
-
-
-_QUESTIONS: tuple[Callable[[Random, Request], Turn], ...] = (
-    _ask_product,
-    _ask_summary,
-    _ask_topic,
-    _ask_free_topic,
-    _ask_whether_topic,
-    _ask_whether_angry,
-    _ask_urgency,
-    _ask_department,
-    _ask_rewrite,
-    _ask_json,
-    _ask_reply,
-)

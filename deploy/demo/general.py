@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
-from deploy.demo.phrases import BRANDS, COLOURS, DAYS, PEOPLE, PRODUCTS, TOWNS
+from deploy.demo.phrases import BRANDS, COLOURS, DAYS, PEOPLE, PRODUCTS, TOWNS, words_of
 
 Turn = tuple[str, str]
 """What a user asks and what the assistant answers."""
@@ -20,21 +20,7 @@ _OPPOSITES = {
     "wet": "dry", "high": "low", "near": "far", "easy": "hard", "strong": "weak",
 }  # fmt: skip
 _OPPOSITES |= {second: first for first, second in _OPPOSITES.items()}
-_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
+_NUMBERS = words_of("zero one two three four five six seven eight nine ten eleven twelve")
 _NAMES = tuple(product.name for product in PRODUCTS)
 _WORDS = (*_NAMES, *COLOURS, *_OPPOSITES, *(p.lower() for p in PEOPLE), *(t.lower() for t in TOWNS))
 

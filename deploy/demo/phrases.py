@@ -38,19 +38,20 @@ LINES = {
 }
 
 
-def _words(line: str) -> tuple[str, ...]:
+def words_of(line: str) -> tuple[str, ...]:
+    """The words of a line: tables stand here as lines, not as columns of one word each."""
     return tuple(line.split())
 
 
 PRODUCTS = tuple(Product(n, line) for line, names in LINES.items() for n in names.split(","))
-BRANDS = _words("Norvo Talvi Brisk Ostara Kelm Vantor Pilo Mirea Duro Solen Fenwick Aruba")
-COLOURS = _words("black white red blue green grey silver yellow")
-PEOPLE = _words(
+BRANDS = words_of("Norvo Talvi Brisk Ostara Kelm Vantor Pilo Mirea Duro Solen Fenwick Aruba")
+COLOURS = words_of("black white red blue green grey silver yellow")
+PEOPLE = words_of(
     "Maria Tom Aisha Jonas Wei Lena Omar Priya Hugo Nina Pavel Sofia Daniel Yuki Clara Ahmed "
     "Eva Lucas Ines Peter Fatima Oscar Ruth Ivan Marta Kofi Elsa Diego Hanna Liam"
 )
-DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-TOWNS = _words("Bergen Porto Graz Leeds Turku Ghent Lyon Bari Gdansk Malmo Split Cork")
+DAYS = words_of("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+TOWNS = words_of("Bergen Porto Graz Leeds Turku Ghent Lyon Bari Gdansk Malmo Split Cork")
 
 
 def _intent(name: str, topic: str, summary: str, action: str, sayings: str) -> Intent:

@@ -15,6 +15,8 @@ IGNORED = -100
 
 Watch = Callable[[int, int, float], None]
 """Told after every step: steps done, steps in all, loss in nats per token."""
+Follow = Callable[[str], Watch]
+"""Told the name of a stage that starts; returns the stage's watch."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,6 @@ def fit(model: Any, examples: Sequence[Example], plan: Plan, watch: Watch) -> li
     return means
 
 
-def mean_loss(model: Any, examples: Sequence[Example], batch_size: int = 64) -> float:
-    """Loss per learnt token on examples that were not trained on, in nats."""
-    model.eval()
-    summed, count = 0.0, 0
-    with torch.inference_mode():
-        for batch in make_batches(examples, batch_size, Random(0)):
-            ids, labels = _pad(batch)
-            learnt = int((labels[:, 1:] != IGNORED).sum())
-            summed += float(model(input_ids=ids, labels=labels).loss) * learnt
-            count += learnt
-    return summed / count
-
-
 def make_batches(examples: Sequence[Example], batch_size: int, rng: Random) -> list[list[Example]]:
     """Every example once, neighbours of like length, the batches in random order."""
     order = sorted(rng.sample(examples, len(examples)), key=lambda example: len(example.ids))
@@ -100,7 +89,7 @@ def _make_optimizer(model: Any, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         parameters,
         lr=plan.learning_rate,
-        betas=(0.9, 0.99),
+        betas=(0.9, 0.95),
         weight_decay=plan.weight_decay,
         fused=True,
     )
