@@ -74,8 +74,10 @@ class Signer:
             NotFoundError: it is not one of ours. Says no more, by intent.
         """
         bare = strip_prefix(text)
+        # ASCII only: U+0131 and U+017F would become letters of the alphabet in upper case.
+        is_plausible = len(bare) == ID_LENGTH and bare.isascii()
         try:
-            raw = base64.b32hexdecode(bare.upper()) if len(bare) == ID_LENGTH and bare.isascii() else b""
+            raw = base64.b32hexdecode(bare.upper()) if is_plausible else b""
         except ValueError:
             raw = b""
         head, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
