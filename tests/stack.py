@@ -107,7 +107,7 @@ def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
         yield stack
     finally:
         stop(process)
-    assert processes_on(home) == []
+    wait_until_left(home)
 
 
 def stack_environment(home: Path, **more: str) -> dict[str, str]:
@@ -156,6 +156,11 @@ def processes_on(home: Path) -> list[str]:
         if environment.get("STROP_HOME") == str(home) or any(str(home) in word for word in words):
             found.append(" ".join(words))
     return found
+
+
+def wait_until_left(home: Path) -> None:
+    """Fail if anything goes on living on this home. PostgreSQL's pid file goes before itself."""
+    wait_until(lambda: processes_on(home) == [], 30, f"nothing lives on {home}")
 
 
 def is_ready(stack: Stack) -> bool:

@@ -37,6 +37,7 @@ def open_store(settings: Settings) -> Generator[str]:
     try:
         yield database_url(server, DATABASE)
     finally:
+        _forget_the_dead(server)  # who was killed meanwhile will not be the last one out
         server.cleanup()
 
 

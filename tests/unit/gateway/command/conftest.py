@@ -13,7 +13,7 @@ import pytest
 
 from serving.settings import Settings
 from serving.store.embedded import open_store
-from tests.stack import processes_on
+from tests.stack import wait_until_left
 
 
 class Strop:
@@ -57,8 +57,8 @@ def strop() -> Iterator[Strop]:
     with TemporaryDirectory(prefix="strop-") as folder:
         command = Strop(Path(folder) / "home")
         assert command.json("migrate")["schema"]
-        assert processes_on(command.home) == []
+        wait_until_left(command.home)
         # As under `strop up`: commands join the PostgreSQL that runs, and leave it running.
         with open_store(Settings(home=command.home)) as command.url:
             yield command
-        assert processes_on(command.home) == []
+        wait_until_left(command.home)

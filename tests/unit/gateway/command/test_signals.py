@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
-from tests.stack import free_port, processes_on, stack_environment, wait_until
+from tests.stack import free_port, stack_environment, wait_until, wait_until_left
 
 ONE_SHOT = """
 import time
@@ -50,7 +50,7 @@ def test_a_signal_amid_a_command_leaves_no_postgresql(home: Path, number: signal
         assert process.stdout.readline() == b"open\n"
         process.send_signal(number)
         assert process.wait(60) == 128 + number
-    assert processes_on(home) == []
+    wait_until_left(home)
 
 
 def test_a_closed_terminal_stops_everything(home: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_closed_terminal_stops_everything(home: Path) -> None:
         wait_until(lambda: process.poll() is not None or _answers(url), 120, "the gateway lives")
         process.send_signal(signal.SIGHUP)
         assert process.wait(90) == 0
-    assert processes_on(home) == []
+    wait_until_left(home)
 
 
 def _answers(url: str) -> bool:
