@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ _NO_DEADLINE = aiohttp.ClientTimeout(total=None, sock_read=180)
 class Outcome:
     """What one request came to, as its client saw it."""
 
+    begun_at: float = field(default_factory=time.monotonic)
     status: int = 0
     inference_id: str | None = None
     promised: str | None = None

@@ -1,6 +1,7 @@
 """Adapters swapped under clients that stream without pause, on real vLLM."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from tests.load import Outcome, clients
@@ -41,18 +42,17 @@ async def test_a_rollback_takes_under_five_seconds_while_clients_stream(
     await asyncio.to_thread(swap_in, stack, adapters[0])
     async with clients(8, stack.url, stack.key, "support") as outcomes:
         await answered(outcomes, 16)
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         await asyncio.to_thread(stack.strop, "rollback", "support")
-        command_seconds = asyncio.get_running_loop().time() - started
-        count = len(outcomes)
-        await answered(outcomes, 8)  # each client's running request may still be the old version's
-        fresh = count + 8
-        await answered(outcomes, 16)
-    assert {outcome.promised for outcome in outcomes[fresh:]} == {former["adapter"] or "base"}
+        command_seconds = time.monotonic() - started
+        await answered(outcomes, 32)
     assert [outcome for outcome in outcomes if not outcome.is_ok] == []
-    # The promise is made for a machine that does only this: a plain run shares its cores.
-    assert not scale.is_full or command_seconds < 5
-    scale.record("rollback", seconds=round(command_seconds, 2), clients=8)
+    expected = former["adapter"] or "base"
+    late = [o.begun_at - started for o in outcomes if o.promised != expected]
+    seconds = max(command_seconds, *late)
+    assert any(o.begun_at > started + seconds for o in outcomes), "the former never came back"
+    assert seconds < (5 if scale.is_full else 60)
+    scale.record("rollback", seconds=round(seconds, 2), clients=8)
 
 
 FORCED = ("--force", "--reason", "a test of the swap")
