@@ -5,6 +5,7 @@ changes wait for each other and never deadlock.
 """
 
 import re
+from typing import Any
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -57,6 +58,7 @@ async def create_alias(
         number=1,
         pool=chosen.name,
         system_prompt=system_prompt,
+        decoding=_default_decoding(task),
         state=ReleaseState.CHAMPION,
     )
     session.add(release)
@@ -171,6 +173,11 @@ def check_name(what: str, name: str) -> None:
             "'.', '_' and '-', and begins with a letter or digit.",
             param=what,
         )
+
+
+def _default_decoding(task: Task) -> dict[str, Any]:
+    """Return how an alias answers unless the client says otherwise: one right answer is not drawn."""
+    return {"temperature": 0} if task in (Task.CLASSIFY, Task.EXTRACT, Task.JSON) else {}
 
 
 def _refuse_base_name(settings: Settings, name: str) -> None:
