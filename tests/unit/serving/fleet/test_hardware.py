@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.fleet.hardware import find_hardware, shows_nvidia_gpu, usable_memory
+from serving.fleet.hardware import find_hardware, names_bf16, shows_nvidia_gpu, usable_memory
 
 GIB = 2**30
 
@@ -31,6 +31,13 @@ def test_a_driver_that_shows_a_gpu_is_seen(tmp_path: Path, path: str) -> None:
 def test_a_containers_limit_counts(limits: list[str], usable: int) -> None:
     """The smaller of what is installed and what the container may use; v1's sentinel is none."""
     assert usable_memory(64 * GIB, limits) == usable
+
+
+def test_bfloat16_is_named_on_x86_and_on_arm() -> None:
+    """Flags are whole words: `avx` alone is none."""
+    assert names_bf16("flags\t\t: fpu avx avx512_bf16 amx_tile")
+    assert names_bf16("Features\t: fp asimd bf16")
+    assert not names_bf16("flags\t\t: fpu avx avx2 f16c")
 
 
 def test_this_machine_has_cores_and_memory() -> None:

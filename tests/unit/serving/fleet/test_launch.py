@@ -1,6 +1,7 @@
 """How vLLM is started: a pure function of settings and hardware."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from serving.sections import EngineSettings, PoolSettings
 from serving.settings import Settings
 from serving.types import PoolKind
 
-LAPTOP = Hardware(has_gpu=False, num_cores=8, memory_bytes=16 * 2**30)
-SERVER = Hardware(has_gpu=True, num_cores=16, memory_bytes=128 * 2**30)
+LAPTOP = Hardware(has_gpu=False, has_cpu_bf16=False, num_cores=8, memory_bytes=16 * 2**30)
+SERVER = Hardware(has_gpu=True, has_cpu_bf16=True, num_cores=16, memory_bytes=128 * 2**30)
 
 
 @pytest.fixture
@@ -50,9 +51,18 @@ def test_a_cpu_engine_gets_a_stated_cache_and_its_share_of_cores(pool: PoolSetti
     assert plan.defaults["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
 
 
+@pytest.mark.parametrize(("has_cpu_bf16", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_engine_calculates_in_what_the_cpu_has(
+    pool: PoolSettings, has_cpu_bf16: bool, dtype: str
+) -> None:
+    """Emulated bfloat16 is four times slower than float32."""
+    hardware = replace(LAPTOP, has_cpu_bf16=has_cpu_bf16)
+    assert value_of(launch_plan(Settings(pools=(pool,)), pool, 0, hardware), "--dtype") == dtype
+
+
 def test_every_engine_has_a_thread_even_on_one_core(pool: PoolSettings) -> None:
     """Fewer cores than engines still start."""
-    hardware = Hardware(has_gpu=False, num_cores=1, memory_bytes=2**30)
+    hardware = replace(LAPTOP, num_cores=1)
     plan = launch_plan(Settings(pools=(pool,)), pool, 0, hardware)
     assert plan.defaults["OMP_NUM_THREADS"] == "1"
 
