@@ -1,7 +1,8 @@
 """From rows of the database to what a dataset is made of: the reading side of learning."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -9,12 +10,11 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from retrain.examples import Example, Message, example_of, text_of
+from retrain.examples import Example, Message, example_of, text_of, without_system
 from retrain.sources import Gathered, Judgement
+from serving.store.inferences import CHAT_ENDPOINT
 from serving.store.learning import EvaluationSet, ExampleRow, Import, Review, Source, Verdict
 from serving.store.tables import Alias, Feedback, Inference, Release
-
-CHAT = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ async def gather_evaluation(session: AsyncSession, alias: Alias) -> list[Example
             ExampleRow.alias_id == alias.id, col(ExampleRow.evaluation_set_id).is_not(None)
         )
     )
-    return [example_of(content) for content in contents]
+    own = await _system_prompts(session, alias.id)
+    return [_example_of(content, own) for content in contents]
 
 
 async def items_of(session: AsyncSession, evaluation_set: EvaluationSet) -> list[Example]:
@@ -69,7 +70,8 @@ async def items_of(session: AsyncSession, evaluation_set: EvaluationSet) -> list
         .where(ExampleRow.evaluation_set_id == evaluation_set.id)
         .order_by(col(ExampleRow.position))
     )
-    return [example_of(content) for content in contents]
+    own = await _system_prompts(session, evaluation_set.alias_id)
+    return [_example_of(content, own) for content in contents]
 
 
 def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message, ...] | None:
@@ -78,13 +80,13 @@ def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message,
     Returns:
         None for what cannot be read as turns of text: other endpoints, images, sound.
     """
-    if inference.endpoint != CHAT or not isinstance(inference.request, dict):
+    if inference.endpoint != CHAT_ENDPOINT or not isinstance(inference.request, dict):
         return None
     try:
         turns = tuple(_turn(turn) for turn in inference.request.get("messages", []))
     except (msgspec.ValidationError, UnicodeEncodeError):
         return None
-    return turns[1:] if turns[:1] == (Message("system", system_prompt),) else turns
+    return without_system(turns, [system_prompt])
 
 
 def answer_of(inference: Inference) -> Message | None:
@@ -113,12 +115,28 @@ async def _imported(session: AsyncSession, alias: Alias) -> list[Gathered]:
         )
         .order_by(col(ExampleRow.id))
     )
+    own = await _system_prompts(session, alias.id)
     return [
         Gathered(
-            example=example_of(content), source=Source.IMPORT, source_id=str(row_id), at=said_at
+            example=_example_of(content, own),
+            source=Source.IMPORT,
+            source_id=str(row_id),
+            at=said_at,
         )
         for row_id, content, said_at in rows
     ]
+
+
+async def _system_prompts(session: AsyncSession, alias_id: int | None) -> list[str | None]:
+    """Return the system prompts that the alias's releases have, or had."""
+    query = select(Release.system_prompt).where(Release.alias_id == alias_id).distinct()
+    return list(await session.exec(query))
+
+
+def _example_of(content: Any, own: Collection[str | None]) -> Example:
+    """Read an example whose file may have carried the alias's own system prompt in every row."""
+    example = example_of(content)
+    return replace(example, prompt=without_system(example.prompt, own))
 
 
 async def _judged(session: AsyncSession, alias: Alias) -> list[_Judged]:

@@ -9,7 +9,7 @@ and beside either, optionally: `id`, `group` (rows that must not be split apart)
 report by), `at` (when it was said: RFC 3339), `retrieved` (passages the answer may rest on).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -145,6 +145,11 @@ def with_system(prompt: Sequence[Message], system_prompt: str | None) -> list[Me
     if not system_prompt or any(turn.role in ("system", "developer") for turn in prompt):
         return list(prompt)
     return [Message("system", system_prompt), *prompt]
+
+
+def without_system(prompt: tuple[Message, ...], own: Collection[str | None]) -> tuple[Message, ...]:
+    """Leave out a first turn that is one of the alias's own system prompts (`with_system`)."""
+    return prompt[1:] if prompt[:1] in [(Message("system", text),) for text in own] else prompt
 
 
 def _parse(line: bytes) -> Example:

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from retrain.collect import gather
+from retrain.collect import gather, gather_evaluation, items_of
 from retrain.examples import Message
+from retrain.sources import select_rows
+from serving.store.evaluations import get_set
 from serving.store.learning import Review, Source, Split, Verdict
+from serving.store.releases import create_release
 from serving.store.tables import Alias, Feedback, Inference, utc_now
 from tests.learning import World, answer, chat, tickets, user
 
@@ -138,3 +141,35 @@ async def test_replaced_imports_and_evaluation_items_are_not_gathered(world: Wor
     await world.import_rows(tickets(30, 5), Split.EVAL)
     rows = (await found(world)).rows
     assert [row.example.prompt_text.split()[-1] for row in rows] == ["10", "11", "20"]
+
+
+def with_system_prompt(system: str, first: int, count: int) -> list[dict[str, Any]]:
+    """Return rows that open alike, whose users begin with one word of 500 and then all differ."""
+    return [
+        {
+            "messages": [
+                {"role": "system", "content": system},
+                user(f"word{number % 500} of " + " ".join(f"n{number}x{at}" for at in range(9))),
+                {"role": "assistant", "content": "billing"},
+            ]
+        }
+        for number in range(first, first + count)
+    ]
+
+
+async def test_files_that_carry_the_alias_own_system_prompt_do_not_overlap(world: World) -> None:
+    """What every row shares is no sign of a copy: of 1,500 rows beside 500 items, none is dropped."""
+    system = " ".join(f"rule{at}" for at in range(60))
+    async with world.database.session() as session:
+        alias = await session.get_one(Alias, world.alias.id)
+        await create_release(session, alias, pool="default", system_prompt=system)
+    await world.import_rows(with_system_prompt(system, 0, 500), Split.EVAL)
+    await world.import_rows(with_system_prompt(system, 500, 1500), Split.TRAIN)
+    async with world.database.session() as session:
+        alias = await session.get_one(Alias, world.alias.id)
+        gathering = await gather(session, alias)
+        evaluation = await gather_evaluation(session, alias)
+        (first, *_) = await items_of(session, await get_set(session, 1))
+    assert +select_rows(gathering.rows, gathering.judgements, evaluation).dropped == {}
+    # The release that is asked puts its own before it.
+    assert [turn.role for turn in first.prompt] == ["user"]
