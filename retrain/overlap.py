@@ -10,9 +10,9 @@ from retrain.examples import Example
 _NOT_A_WORD = re.compile(r"[^\w\s]+")
 _SPACES = re.compile(r"\s+")
 
-LONG_NGRAM = 13  # words; the rule of the GPT-3 paper's appendix C
-SHORT_NGRAM = 8  # for items shorter than 20 words (methods.md 5.2, judgement)
-SHORT_ITEM = 20
+LONG_NGRAM = 13  # words; Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C
+SHORT_NGRAM = 8  # a short item with one word changed in its middle holds no 13 in a row
+SHORT_ITEM = 20  # words
 
 
 class OverlapIndex:

@@ -71,8 +71,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def default_recipe(num_parameters: int, *, seed: int = 0) -> Recipe:
     """Return the recipe for a base of this size.
 
-    Above 100 M parameters: methods.md 3.4 (LoRA Without Regret; rank 16 keeps an 8 B base under
-    1 % trainable). Below: measured on bases of 5 M parameters, which need a ten times higher
+    Above 100 M parameters: Schulman et al. 2025, "LoRA Without Regret" (all linear layers, about
+    ten times the learning rate of full fine-tuning, small batches); rank 16 keeps an 8 B base
+    under 1 % trainable. Below: measured on bases of 5 M parameters, which need a ten times higher
     learning rate and more epochs, and are slowed by dropout more than they gain.
     """
     if num_parameters >= SMALL_BASE:
