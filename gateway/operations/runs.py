@@ -1,8 +1,9 @@
 """Training runs: what `strop train`, `strop runs` and `/api/runs` do and say."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -14,8 +15,8 @@ from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
 from serving.store.datasets import get_dataset
 from serving.store.learning import Evaluation, Run, Trigger
-from serving.store.tables import Alias, Release, utc_now
-from serving.store.workers import worker_seen_at
+from serving.store.tables import Alias, Release
+from serving.store.workers import silence_of_worker
 
 _LOOK_SECONDS = 1.0
 _WORKER_GONE = timedelta(seconds=60)
@@ -91,16 +92,16 @@ async def wait_for_run(resources: Resources, run_id: int, on_look: Callable[[Jso
     Raises:
         UnavailableError: for a minute no worker has given a sign of life.
     """
-    began_at = utc_now()
+    began_at = time.monotonic()
     while True:
         async with resources.database.session() as session:
             run = await runs.get_run(session, run_id)
             (described,) = await describe_runs(session, [run])
-            seen_at = await worker_seen_at(session)
+            silence = await silence_of_worker(session)
         on_look(described)
         if run.ended_at is not None:
             return await show_run(resources, run_id)
-        _refuse_without_worker(run, seen_at, began_at)
+        _refuse_without_worker(run, silence, timedelta(seconds=time.monotonic() - began_at))
         await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -146,8 +147,8 @@ async def _check_dataset(session: AsyncSession, alias: Alias, dataset_id: int) -
         )
 
 
-def _refuse_without_worker(run: Run, seen_at: datetime | None, began_at: datetime) -> None:
-    if utc_now() - max(seen_at or began_at, began_at) < _WORKER_GONE:
+def _refuse_without_worker(run: Run, silence: timedelta | None, waited: timedelta) -> None:
+    if waited < _WORKER_GONE or (silence is not None and silence < _WORKER_GONE):
         return
     raise UnavailableError(
         f"Run {run.id} stays {run.state}: no worker runs on this database. Start one with "

@@ -16,7 +16,7 @@ from serving.settings import Settings
 from serving.store import aliases as alias_store
 from serving.store import runs, workers
 from serving.store.aliases import id_of
-from serving.store.tables import GatewayWorker, Replica, Segment, utc_now
+from serving.store.tables import GatewayWorker, Replica, Segment
 
 
 async def show_status(resources: Resources) -> Json:
@@ -28,7 +28,7 @@ async def show_status(resources: Resources) -> Json:
         newest_runs = await runs.newest_runs(session)
         decisions = await runs.newest_decisions(session)
         replicas = {row.url: row for row in await workers.list_replicas(session)}
-        gateways = await workers.list_live_workers(session, utc_now())
+        gateways = await workers.list_live_workers(session)
         unfinished = select(Segment).where(col(Segment.finished_at).is_(None))
         ingested = {row.name: row.num_bytes for row in await session.exec(unfinished)}
     pools = [

@@ -13,7 +13,7 @@ from serving.settings import Settings
 from serving.store.aliases import lock_alias
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
-from serving.store.tables import Adapter, utc_now
+from serving.store.tables import Adapter
 from serving.store.workers import list_live_workers
 
 log = logging.getLogger("strop.serving")
@@ -102,7 +102,7 @@ async def unload_if_unused(
     async with database.session() as session:
         await lock_alias(session, adapter.alias_id)
         catalog = await load_catalog(session)
-        workers = await list_live_workers(session, utc_now())
+        workers = await list_live_workers(session)
         if is_unloadable(catalog, pool.name, adapter.name, workers):
             await engine.unload(adapter.name)
 

@@ -25,7 +25,7 @@ from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
-from serving.store.tables import Adapter, Replica, utc_now
+from serving.store.tables import Adapter, Replica
 from serving.store.workers import forget_dead_workers, report_replicas
 
 log = logging.getLogger("strop.serving")
@@ -56,7 +56,7 @@ async def reconcile(
         )
         async with database.session() as session:
             await report_replicas(session, replicas)
-            await forget_dead_workers(session, utc_now())
+            await forget_dead_workers(session)
 
 
 async def _read_plan(database: Database) -> _Plan:

@@ -277,6 +277,7 @@ class GatewayWorker(SQLModel, table=True):
     """Replica URL -> adapter names this worker has proved there."""
     started_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
     seen_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
+    """By the database's clock."""
 
 
 class Replica(SQLModel, table=True):
@@ -290,3 +291,4 @@ class Replica(SQLModel, table=True):
     adapters: list[str] = Field(default_factory=list, sa_type=_JSON)
     error: str | None = Field(default=None, sa_type=_TEXT)
     seen_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
+    """By the database's clock."""

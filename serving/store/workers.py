@@ -1,7 +1,10 @@
-"""What the running processes last said: gateway workers of themselves, the worker of engines."""
+"""What the running processes last said: gateway workers of themselves, the worker of engines.
+
+When that was is told by one clock, the database's: processes run on several machines.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
@@ -16,7 +19,7 @@ _FORGET = timedelta(days=1)
 
 
 async def report_worker(session: AsyncSession, worker: GatewayWorker) -> None:
-    """Write what a gateway worker says of itself now, over what it said before.
+    """Write what a gateway worker says of itself, over what it said before; it is seen now.
 
     `revision` has to be the one whose *aliases* the worker routes by, and `in_flight` counted
     after it was adopted: an adapter is unloaded on the strength of these two.
@@ -29,17 +32,18 @@ async def remove_worker(session: AsyncSession, worker_id: str) -> None:
     await session.exec(delete(GatewayWorker).where(col(GatewayWorker.id) == worker_id))
 
 
-async def list_live_workers(session: AsyncSession, now: datetime) -> list[GatewayWorker]:
+async def list_live_workers(session: AsyncSession) -> list[GatewayWorker]:
     """Return the gateway workers that have reported within `LIVE_SECONDS`."""
-    since = now - timedelta(seconds=LIVE_SECONDS)
+    since = func.now() - timedelta(seconds=LIVE_SECONDS)
     query = select(GatewayWorker).where(col(GatewayWorker.seen_at) >= since)
     query = query.order_by(GatewayWorker.id).execution_options(populate_existing=True)
     return list(await session.exec(query))
 
 
-async def forget_dead_workers(session: AsyncSession, now: datetime) -> None:
+async def forget_dead_workers(session: AsyncSession) -> None:
     """Remove the rows of workers that were killed a day ago or earlier."""
-    await session.exec(delete(GatewayWorker).where(col(GatewayWorker.seen_at) < now - _FORGET))
+    long_ago = func.now() - _FORGET
+    await session.exec(delete(GatewayWorker).where(col(GatewayWorker.seen_at) < long_ago))
 
 
 async def report_replicas(session: AsyncSession, replicas: Sequence[Replica]) -> None:
@@ -56,13 +60,15 @@ async def list_replicas(session: AsyncSession) -> list[Replica]:
     return list(await session.exec(query.execution_options(populate_existing=True)))
 
 
-async def worker_seen_at(session: AsyncSession) -> datetime | None:
-    """Return when a worker last looked at the engines; None: never."""
-    return (await session.exec(select(func.max(Replica.seen_at)))).one()
+async def silence_of_worker(session: AsyncSession) -> timedelta | None:
+    """Return how long ago a worker last looked at the engines; None: never."""
+    query = select(func.now(), func.max(Replica.seen_at))
+    now, seen_at = (await session.exec(query)).one()
+    return None if seen_at is None else now - seen_at
 
 
 async def _write(session: AsyncSession, row: SQLModel, *, key: str) -> None:
-    values: dict[str, Any] = row.model_dump()
+    values: dict[str, Any] = {**row.model_dump(), "seen_at": func.now()}
     statement = insert(type(row)).values(**values)
     changes = {name: statement.excluded[name] for name in values if name != key}
     await session.exec(statement.on_conflict_do_update(index_elements=[key], set_=changes))

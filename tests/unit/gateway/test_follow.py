@@ -8,7 +8,6 @@ from gateway.follow import newly_needed
 from serving.routing.catalog import Alias, Catalog, Release
 from serving.settings import Settings
 from serving.store.database import Database
-from serving.store.tables import utc_now
 from serving.store.workers import list_live_workers
 from serving.types import Task
 from tests.gateway import (
@@ -162,7 +161,7 @@ async def test_a_worker_says_what_it_holds_and_leaves_no_row(
 
         async def num_rows() -> int:
             async with database.session() as session:
-                return len(await list_live_workers(session, utc_now()))
+                return len(await list_live_workers(session))
 
         rows = 0
         while not rows:

@@ -14,7 +14,7 @@ from serving.store.aliases import id_of
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.tables import Adapter, Alias, GatewayWorker, Release, Replica, utc_now
-from serving.store.workers import list_replicas, report_worker
+from serving.store.workers import list_replicas
 
 Engines = dict[str, tuple[MemoryEngine, ...]]
 AddRelease = Callable[[], Awaitable[tuple[Adapter, Release]]]
@@ -63,7 +63,7 @@ async def _say(database: Database, *, revision: int, in_flight: dict[str, int], 
             in_flight=in_flight,
             seen_at=utc_now() - timedelta(seconds=age),
         )
-        await report_worker(session, worker)
+        await session.merge(worker)
 
 
 async def _revision(database: Database) -> int:

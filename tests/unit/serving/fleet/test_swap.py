@@ -23,7 +23,6 @@ from serving.store.aliases import create_alias, id_of, list_aliases
 from serving.store.catalog import load_catalog
 from serving.store.releases import create_release
 from serving.store.tables import Adapter, GatewayWorker, Promotion, utc_now
-from serving.store.workers import report_worker
 from serving.types import ReleaseState, Task
 from tests.walks import AddRelease, Walks
 
@@ -99,14 +98,14 @@ async def test_what_a_worker_may_be_using_is_unloaded_later(
     """A withdrawn challenger may have been pinned: the reconciler waits for the workers' word."""
     adapter, release = await add_release()
     async with walks.database.session() as session:
-        await report_worker(session, _worker(revision=1))
+        await session.merge(_worker(revision=1))
     well, ill = walks.engines["small"]
     ill.fail_load = "rank too high"
     with pytest.raises(EngineError):
         await walks.promote(release.number)
     assert adapter.name in await well.list_adapters()
     async with walks.database.session() as session:
-        await report_worker(session, _worker(revision=10**6))
+        await session.merge(_worker(revision=10**6))
     await reconcile(walks.database, walks.settings, walks.engines)
     assert await well.list_adapters() == {}
 

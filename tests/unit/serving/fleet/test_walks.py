@@ -22,7 +22,7 @@ from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.releases import find_release
 from serving.store.tables import Alias, GatewayWorker, utc_now
-from serving.store.workers import remove_worker, report_worker
+from serving.store.workers import remove_worker
 from serving.types import Task
 
 NUM_ADAPTERS = 3
@@ -174,7 +174,7 @@ class _Story:
         )
         self.reports[worker] = row
         async with self.database.session() as session:
-            await report_worker(session, row)
+            await session.merge(row)
 
     async def _revision(self) -> int:
         async with self.database.session() as session:
