@@ -123,6 +123,16 @@ def check_adapter(
     return config
 
 
+def check_copy(
+    copy: Path, source: Path, *, max_rank: int, base: Mapping[str, tuple[int, ...]] | None
+) -> LoraConfig:
+    """Do `check_adapter` on a copy of `source`, which is what the messages name: people know it."""
+    try:
+        return check_adapter(copy, max_rank=max_rank, base=base)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(error.message.replace(str(copy), str(source))) from error
+
+
 def config_faults(config: LoraConfig, max_rank: int) -> Iterator[str]:
     """Yield what keeps vLLM from serving an adapter of this configuration."""
     if config.peft_type != "LORA":

@@ -31,7 +31,7 @@ from serving.errors import (
     NotFoundError,
     UnavailableError,
 )
-from serving.fleet.adapter_check import CONFIG, MANIFEST, WEIGHTS, check_adapter, check_listing
+from serving.fleet.adapter_check import CONFIG, MANIFEST, WEIGHTS, check_copy, check_listing
 from serving.fleet.tensors import read_base_shapes
 from serving.sections import PoolSettings
 from serving.settings import Settings
@@ -205,7 +205,7 @@ def _write_draft(settings: Settings, pool: PoolSettings, source: Path) -> _Draft
         for name in (CONFIG, WEIGHTS):
             _copy(source / name, folder / name)
         base = read_base_shapes(Path(pool.base_model))
-        config = check_adapter(folder, max_rank=pool.max_lora_rank, base=base)
+        config = check_copy(folder, source, max_rank=pool.max_lora_rank, base=base)
         return _Draft(
             folder,
             rank=config.max_rank,

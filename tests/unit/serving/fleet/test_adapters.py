@@ -167,11 +167,13 @@ async def test_a_folder_that_is_no_adapter_is_refused(
     spoil: Callable[[Path], Any],
     words: str,
 ) -> None:
-    """Anything unexpected is refused by its name, and nothing of it stays."""
+    """Anything unexpected is refused by its name in the user's folder, and nothing of it stays."""
     folder = make_folder()
     spoil(folder)
-    with pytest.raises(InvalidRequestError, match=words):
+    with pytest.raises(InvalidRequestError, match=words) as refused:
         await _import(database, settings, alias, folder)
+    assert str(folder) in refused.value.message
+    assert str(settings.adapter_dir) not in refused.value.message
     async with database.session() as session:
         assert await list_adapters(session) == []
         assert len(await list_releases(session, alias)) == 1
