@@ -90,6 +90,7 @@ class Follower:
             newest = await load_catalog(session)
         self._newest = newest
         self._tenants = _tenants_of(newest)
+        self._prover.champions = frozenset(adapter for _, adapter in _champions(newest))
         self._adopt(self._is_awaiting_proof)
         if self._is_behind and (self._adoption is None or self._adoption.done()):
             self._adoption = asyncio.create_task(self._catch_up())

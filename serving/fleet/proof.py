@@ -8,16 +8,21 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from serving.errors import StropError
 from serving.fleet.adapters import adapter_path
 from serving.fleet.engine import Engine
+from serving.fleet.probes import Probes
 from serving.sections import PoolSettings
 from serving.settings import Settings
+from serving.types import PoolKind
 
 log = logging.getLogger("strop.serving")
 _NUDGE_SECONDS: Final = 0.1
+_UPSTREAM_LOOK_SECONDS: Final = 10.0
+"""An upstream is somebody else's, has no adapters of ours, and counts what it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,22 @@ class ProofBook:
         """Return the adapters proved on a replica."""
         return self._proofs[url].adapters
 
-    def note(self, url: str, epoch: int, *, is_healthy: bool, adapters: frozenset[str]) -> None:
-        """Write down what a look found out, unless a request has learnt otherwise meanwhile."""
-        if self._proofs[url].epoch == epoch:
+    def note(self, url: str, epoch: int, *, is_healthy: bool, adapters: frozenset[str]) -> bool:
+        """Write down what a look found out, unless a request has learnt otherwise meanwhile.
+
+        Returns:
+            Whether it was written down.
+        """
+        is_valid = self._proofs[url].epoch == epoch
+        if is_valid:
             self._write(url, _Proof(is_healthy, adapters, epoch))
+        return is_valid
+
+    def note_answer(self, url: str, epoch: int, adapter: str) -> None:
+        """Write down that a probe was answered, unless its replica has failed meanwhile."""
+        proof = self._proofs[url]
+        if proof.epoch == epoch and proof.is_healthy:
+            self._write(url, _Proof(True, proof.adapters | {adapter}, epoch))
 
     def _write(self, url: str, proof: _Proof) -> None:
         if self._proofs[url] == proof:
@@ -84,7 +101,11 @@ class ProofBook:
 
 
 class Prover:
-    """Looks at every replica about once a second and keeps the book."""
+    """Looks at every replica about once a second and keeps the book; probes run beside the looks.
+
+    Attributes:
+        champions: adapters that are probed before others; whoever knows the catalogue sets them.
+    """
 
     def __init__(
         self,
@@ -98,6 +119,8 @@ class Prover:
         self._look_seconds = look_seconds
         self._nudges = {engine.url: asyncio.Event() for pool in engines.values() for engine in pool}
         self._complaints: dict[tuple[str, str], str] = {}
+        self._probes = Probes()
+        self.champions: frozenset[str] = frozenset()
         self.book = ProofBook(
             {pool: tuple(engine.url for engine in group) for pool, group in engines.items()}
         )
@@ -108,15 +131,18 @@ class Prover:
 
     def unprove(self, url: str, adapter: str | None = None) -> None:
         """Take back a proof after a failure, and look again soon."""
-        self.book.unprove(url, adapter)
+        self._void(url, adapter)
         self._nudges[url].set()
 
     async def run(self) -> None:
         """Look at all replicas, each in its own rhythm, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for pool, engines in self._engines.items():
-                for engine in engines:
-                    group.create_task(self._keep_looking(self._settings.pool(pool), engine))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for pool, engines in self._engines.items():
+                    for engine in engines:
+                        group.create_task(self._keep_looking(self._settings.pool(pool), engine))
+        finally:
+            await self._probes.close()
 
     async def prove(self, wanted: Mapping[str, set[str]], timeout: float) -> bool:
         """Wait until each wanted adapter is proved on one replica of its pool at least.
@@ -139,7 +165,7 @@ class Prover:
         return True
 
     async def look(self, pool: PoolSettings, engine: Engine) -> None:
-        """Look at one replica once: health, list, and a probe of what is new.
+        """Look at one replica once: health and list. Begin probes of what is new, champions first.
 
         Raises:
             EngineError: it does not list its adapters.
@@ -147,41 +173,50 @@ class Prover:
         url, epoch = engine.url, self.book.epoch_of(engine.url)
         if not await engine.is_healthy():
             self.book.note(url, epoch, is_healthy=False, adapters=frozenset())
+            self._probes.drop(url)
             return
         listed = self._ours(pool, engine, await engine.list_adapters())
         known = self.book.adapters_of(url) & listed
-        # Before the probes, which may take their time: what is gone is gone now.
-        self.book.note(url, epoch, is_healthy=True, adapters=known)
-        for name in sorted(listed - known):
-            if await self._is_answering(engine, name):
-                known |= {name}
-                self.book.note(url, epoch, is_healthy=True, adapters=known)
+        if not self.book.note(url, epoch, is_healthy=True, adapters=known):
+            return
+        self._probes.drop(url, keep=listed)
+        for name in sorted(listed - known, key=lambda name: (name not in self.champions, name)):
+            self._probes.begin(url, name, partial(self._probe, engine, name, epoch))
 
     async def _keep_looking(self, pool: PoolSettings, engine: Engine) -> None:
         nudge = self._nudges[engine.url]
+        is_upstream = pool.kind is PoolKind.OPENAI
+        pause = _UPSTREAM_LOOK_SECONDS if is_upstream else self._look_seconds
         while True:
             nudge.clear()
             was_healthy = engine.url in self.book.proved
             try:
                 await self.look(pool, engine)
             except StropError as error:
-                self.book.unprove(engine.url)
+                self._void(engine.url)
                 self._complain(engine, "its list", error)
             except Exception:
-                self.book.unprove(engine.url)
+                self._void(engine.url)
                 log.exception("looking at %s failed", engine.url)
             is_healthy = engine.url in self.book.proved
             if is_healthy != was_healthy:
                 log.info("%s is %s", engine.url, "healthy" if is_healthy else "not healthy")
-            await _wait(nudge, self._look_seconds)
+            await _wait(nudge, pause)
 
-    async def _is_answering(self, engine: Engine, name: str) -> bool:
+    async def _probe(self, engine: Engine, name: str, epoch: int) -> None:
         try:
             await engine.probe(name)
         except StropError as error:
             self._complain(engine, name, error)
-            return False
-        return True
+        except Exception:
+            log.exception("probing %s on %s failed", name, engine.url)
+        else:
+            self.book.note_answer(engine.url, epoch, name)
+
+    def _void(self, url: str, adapter: str | None = None) -> None:
+        """Take back a proof; with it goes what probes under way would have found out."""
+        self.book.unprove(url, adapter)
+        self._probes.drop(url)
 
     def _ours(
         self, pool: PoolSettings, engine: Engine, listed: Mapping[str, str]

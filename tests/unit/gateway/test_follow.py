@@ -60,6 +60,7 @@ async def test_aliases_wait_for_proof_and_keys_do_not(
     key = await make_key(database)
     await until(lambda: follower.catalog.principal_of(key) is not None)
     assert follower.catalog.revision == revision
+    assert gateway.runtime.prover.champions == {ADAPTER}  # probed before all others
     assert (await gateway.chat(model="support")).headers["x-strop-adapter"] == "base"
     engine.adapters[ADAPTER] = f"{settings.adapter_dir}/{ADAPTER}"
     await until(lambda: follower.catalog.revision > revision)

@@ -10,10 +10,14 @@ import pytest
 from serving.errors import EngineError
 from serving.fleet.memory import MemoryEngine
 from serving.fleet.proof import ProofBook, Prover
+from serving.sections import PoolSettings
 from serving.settings import Settings
+from serving.types import PoolKind
+from tests.gateway import until
 
 Engines = dict[str, tuple[MemoryEngine, ...]]
 A = "support-v1-00000000"
+B = "support-v2-00000000"
 REMOTE = f"/remote/adapters/{A}"
 
 
@@ -71,11 +75,11 @@ async def test_an_adapter_is_proved_by_path_and_probe(settings: Settings, engine
     pool, (engine, _) = settings.pool("small"), engines["small"]
     await engine.load(A, REMOTE)
     engine.fail_probe = "out of memory"
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     assert prover.replicas_for("small", None) == (engine.url,)
     assert prover.replicas_for("small", A) == ()
     engine.fail_probe = ""
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     assert prover.replicas_for("small", A) == (engine.url,)
 
 
@@ -88,7 +92,7 @@ async def test_an_adapter_from_elsewhere_is_never_proved(
     await engine.load(A, str(settings.adapter_dir / A))
     with caplog.at_level(logging.WARNING, "strop.serving"):
         for _ in range(3):
-            await prover.look(pool, engine)
+            await _look(prover, pool, engine)
     assert prover.replicas_for("small", A) == ()
     assert [record.name for record in caplog.records] == ["strop.serving"]
     assert "adapter_root" in caplog.text
@@ -99,12 +103,12 @@ async def test_a_restarted_engine_is_proved_anew(settings: Settings, engines: En
     prover = Prover(settings, engines)
     pool, (engine, _) = settings.pool("small"), engines["small"]
     await engine.load(A, REMOTE)
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     engine.is_down = True
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     assert prover.replicas_for("small", None) == ()
     engine.restart()
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     assert prover.replicas_for("small", None) == (engine.url,)
     assert prover.replicas_for("small", A) == ()
 
@@ -114,9 +118,9 @@ async def test_what_is_proved_is_not_probed_again(settings: Settings, engines: E
     prover = Prover(settings, engines)
     pool, (engine, _) = settings.pool("small"), engines["small"]
     await engine.load(A, REMOTE)
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     engine.fail_probe = "nobody should ask"
-    await prover.look(pool, engine)
+    await _look(prover, pool, engine)
     assert prover.replicas_for("small", A) == (engine.url,)
 
 
@@ -149,6 +153,116 @@ async def test_looking_survives_an_engine_that_talks_nonsense(settings: Settings
         assert await prover.prove({"small": {A}}, timeout=60)
 
 
+async def test_a_slow_probe_delays_no_other_and_no_news(
+    settings: Settings, engines: Engines
+) -> None:
+    """One adapter's probe hangs: the next is proved, and the engine's death is seen."""
+    slow = _Slow("http://small-0", A)
+    prover = Prover(settings, {"small": (slow,)})
+    pool = settings.pool("small")
+    for name in (A, B):
+        await slow.load(name, f"/remote/adapters/{name}")
+    for _ in range(3):
+        await _look(prover, pool, slow)
+    assert prover.replicas_for("small", B) == (slow.url,)
+    assert prover.replicas_for("small", A) == ()
+    assert slow.probes == [A, B]  # one at a time
+    slow.is_down = True
+    await _look(prover, pool, slow)
+    assert prover.replicas_for("small", B) == ()
+    assert slow.num_cut_off == 1
+
+
+async def test_champions_are_probed_first(settings: Settings) -> None:
+    """Traffic waits for them; the others are loaded just in case."""
+    engine = _Slow("http://small-0", "")
+    prover = Prover(settings, {"small": (engine,)})
+    prover.champions = frozenset({B})
+    for name in (A, B):
+        await engine.load(name, f"/remote/adapters/{name}")
+    await _look(prover, settings.pool("small"), engine)
+    assert engine.probes == [B, A]
+
+
+@pytest.mark.parametrize("is_failure_seen", [True, False])
+async def test_a_probe_that_began_before_a_failure_is_void(
+    settings: Settings, is_failure_seen: bool
+) -> None:
+    """Whether a request met the failure, or a look finds the adapter gone: another probe decides."""
+    slow = _Slow("http://small-0", A)
+    prover = Prover(settings, {"small": (slow,)})
+    pool = settings.pool("small")
+    await slow.load(A, REMOTE)
+    await _look(prover, pool, slow)
+    if is_failure_seen:
+        prover.unprove(slow.url)
+    else:
+        await slow.unload(A)
+        await _look(prover, pool, slow)
+        await slow.load(A, REMOTE)
+    slow.may_answer.set()
+    await _settle()
+    assert prover.replicas_for("small", A) == ()
+    await _look(prover, pool, slow)
+    assert prover.replicas_for("small", A) == (slow.url,)
+    assert slow.probes == [A, A]
+
+
+async def test_no_probe_outlives_the_prover(settings: Settings) -> None:
+    """Whoever stops the looks stops the probes."""
+    slow = _Slow("http://small-0", A)
+    await slow.load(A, REMOTE)
+    async with _running(Prover(settings, {"small": (slow,)})):
+        await until(lambda: bool(slow.probes))
+    assert slow.num_cut_off == 1
+
+
+async def test_an_upstream_is_not_asked_every_second(settings: Settings) -> None:
+    """It is somebody else's, and may count; a failed request has it looked at at once."""
+    upstream = settings.pools[0].model_copy(update={"kind": PoolKind.OPENAI})
+    own = settings.pools[1]
+    engines = {pool.name: (_Counted(pool.urls[0]),) for pool in (upstream, own)}
+    prover = Prover(
+        settings.model_copy(update={"pools": (upstream, own)}), engines, look_seconds=0.01
+    )
+    async with _running(prover):
+        await until(lambda: engines["large"][0].num_looks >= 5)
+        assert engines["small"][0].num_looks == 1
+        prover.unprove(upstream.urls[0])
+        await until(lambda: engines["small"][0].num_looks == 2)
+
+
+class _Slow(MemoryEngine):
+    """An engine on which the probe of one adapter hangs until it may answer."""
+
+    def __init__(self, url: str, slow: str) -> None:
+        super().__init__(url)
+        self.slow = slow
+        self.may_answer = asyncio.Event()
+        self.probes: list[str] = []
+        self.num_cut_off = 0
+
+    async def probe(self, model: str) -> None:
+        self.probes.append(model)
+        if model == self.slow:
+            try:
+                await self.may_answer.wait()
+            except asyncio.CancelledError:
+                self.num_cut_off += 1
+                raise
+        await super().probe(model)
+
+
+class _Counted(MemoryEngine):
+    """An engine that counts how often it is looked at."""
+
+    num_looks = 0
+
+    async def is_healthy(self) -> bool:
+        self.num_looks += 1
+        return True
+
+
 class _Broken(MemoryEngine):
     """An engine whose list is an error, ours or not."""
 
@@ -160,6 +274,17 @@ class _Broken(MemoryEngine):
     async def list_adapters(self) -> dict[str, str]:
         self.is_asked.set()
         raise self.error
+
+
+async def _look(prover: Prover, pool: PoolSettings, engine: MemoryEngine) -> None:
+    """Look, and have the probes that do not hang come to their end."""
+    await prover.look(pool, engine)
+    await _settle()
+
+
+async def _settle() -> None:
+    for _ in range(5):  # an engine in memory never waits
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
