@@ -1,7 +1,8 @@
 """Score a release on an evaluation set, through the engines that would serve it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from retrain.examples import Example
 from retrain.scores import ItemScore, score_item, summarise
 from retrain.shop import Shop
 from serving.errors import InvalidRequestError, UnavailableError
-from serving.fleet.holding import hold_everywhere
+from serving.fleet.holding import evaluation_lock, hold_everywhere
 from serving.store.evaluations import find_evaluation, save_evaluation
 from serving.store.learning import Evaluation, EvaluationSet
 from serving.store.tables import Adapter, Alias, Release, utc_now
@@ -46,8 +47,9 @@ async def evaluate_release(
     async with shop.database.session() as session:
         items = await items_of(session, evaluation_set)
         adapter = await session.get(Adapter, release.adapter_id) if release.adapter_id else None
-    model, askers = await _ready(shop, release, adapter)
-    answers = await ask_all(askers, model, items, release.system_prompt, on_answer)
+    async with _kept_loaded(shop, adapter, run_id):
+        model, askers = await _ready(shop, release, adapter)
+        answers = await ask_all(askers, model, items, release.system_prompt, on_answer)
     scored, summary = await asyncio.to_thread(_score, alias.task, items, answers)
     assert evaluation_set.id is not None
     assert release.id is not None
@@ -71,6 +73,18 @@ async def known_evaluation(
     async with shop.database.session() as session:
         known = await find_evaluation(session, evaluation_set.id, release.id)
     return known if known is not None and utc_now() - known.at < REUSED_FOR else None
+
+
+@asynccontextmanager
+async def _kept_loaded(
+    shop: Shop, adapter: Adapter | None, run_id: int | None
+) -> AsyncGenerator[None]:
+    """Keep the reconciler from unloading what nobody else wants, a mere candidate, meanwhile."""
+    if adapter is None or run_id is not None:  # what a run evaluates is wanted until it ends
+        yield
+    else:
+        async with shop.database.share(evaluation_lock(adapter)):
+            yield
 
 
 async def _ready(

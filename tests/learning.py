@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from tests.journal import make_begin
 
 LABELS = ("billing", "returns", "delivery")
 FIRST_HELD_OUT = 10_000
+
+Answer = httpx.Response | Awaitable[httpx.Response]
 
 
 def label_of(number: int) -> str:
@@ -60,7 +62,7 @@ class World:
         self.skills = {"base": 0.2}
         self.next_skill = 0.9
         self.num_asked = 0
-        self.answer: Callable[[dict[str, Any]], httpx.Response] = self._answer_from_table
+        self.answer: Callable[[dict[str, Any]], Answer] = self._answer_from_table
         client = httpx.AsyncClient(transport=httpx.MockTransport(self._reply))
         self.shop = Shop(
             database=database,
@@ -71,7 +73,7 @@ class World:
         )
         self._base = base
 
-    def _reply(self, request: httpx.Request) -> httpx.Response:
+    def _reply(self, request: httpx.Request) -> Any:
         if self.engine.is_down:
             raise httpx.ConnectError("connection refused")
         self.num_asked += 1

@@ -12,7 +12,7 @@ from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store.aliases import lock_alias
 from serving.store.catalog import load_catalog
-from serving.store.database import Database
+from serving.store.database import Database, try_lock
 from serving.store.tables import Adapter
 from serving.store.workers import list_live_workers
 
@@ -92,7 +92,7 @@ async def hold_somewhere(
 async def unload_if_unused(
     database: Database, pool: PoolSettings, engine: Engine, adapter: Adapter
 ) -> None:
-    """Have an engine forget an adapter, if by now nobody wants and nobody uses it.
+    """Have an engine forget an adapter, if by now nobody wants, uses or evaluates it.
 
     The alias stays locked meanwhile: no promotion can begin to want what is being unloaded.
 
@@ -103,8 +103,15 @@ async def unload_if_unused(
         await lock_alias(session, adapter.alias_id)
         catalog = await load_catalog(session)
         workers = await list_live_workers(session)
-        if is_unloadable(catalog, pool.name, adapter.name, workers):
+        if not is_unloadable(catalog, pool.name, adapter.name, workers):
+            return
+        if await try_lock(session, evaluation_lock(adapter)):
             await engine.unload(adapter.name)
+
+
+def evaluation_lock(adapter: Adapter) -> str:
+    """Return the lock that evaluations of an adapter share: what it holds is not unloaded."""
+    return f"adapter/{adapter.name}"
 
 
 async def _is_listed(

@@ -47,7 +47,19 @@ class Database:
 
     @asynccontextmanager
     async def lock(self, name: str) -> AsyncGenerator[bool]:
-        """Try to hold the advisory lock `name`; yield whether we do. Dies with its connection.
+        """Try to hold the advisory lock `name`; yield whether we do. Dies with its connection."""
+        async with self._hold(name, "pg_try_advisory_lock", "pg_advisory_unlock") as is_held:
+            yield is_held
+
+    @asynccontextmanager
+    async def share(self, name: str) -> AsyncGenerator[None]:
+        """Hold the advisory lock `name` beside others who share it; wait for who has it alone."""
+        async with self._hold(name, "pg_advisory_lock_shared", "pg_advisory_unlock_shared"):
+            yield
+
+    @asynccontextmanager
+    async def _hold(self, name: str, get: str, let_go: str) -> AsyncGenerator[bool]:
+        """Yield whether `get` got the lock.
 
         No transaction is open meanwhile: one that idles for a swap's minutes would hold up vacuum.
         """
@@ -55,12 +67,13 @@ class Database:
         async with self.engine.connect() as pooled:
             connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
             try:
-                held = await connection.scalar(text(f"SELECT pg_try_advisory_lock({_KEY})"), key)
+                answer = await connection.scalar(text(f"SELECT {get}({_KEY})"), key)
+                is_held = answer is not False  # who waits for it is told nothing
                 try:
-                    yield bool(held)
+                    yield is_held
                 finally:
-                    if held:
-                        await connection.execute(text(f"SELECT pg_advisory_unlock({_KEY})"), key)
+                    if is_held:
+                        await connection.execute(text(f"SELECT {let_go}({_KEY})"), key)
             except BaseException:
                 # Cancelled, perhaps between the grant and its answer: closing lets go of the lock.
                 await connection.invalidate()
@@ -77,6 +90,13 @@ class Database:
     async def close(self) -> None:
         """Close the pool."""
         await self.engine.dispose()
+
+
+async def try_lock(session: AsyncSession, name: str) -> bool:
+    """Try to hold the advisory lock `name` alone until the transaction ends; return whether we do."""
+    return bool(
+        await session.scalar(text(f"SELECT pg_try_advisory_xact_lock({_KEY})"), {"name": name})
+    )
 
 
 def reason_of(error: DBAPIError) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from serving.store import schema
-from serving.store.database import Database, raise_revision
+from serving.store.database import Database, raise_revision, try_lock
 from serving.store.embedded import PostgresServer, database_url
 from serving.store.tables import Revision
 
@@ -49,6 +49,19 @@ async def test_a_lock_is_held_once(database: Database) -> None:
         assert (first, second) == (True, False)
     async with database.lock("alias/1") as third:
         assert third
+
+
+async def test_a_shared_lock_keeps_out_who_wants_it_alone(database: Database) -> None:
+    """Any number may share a lock; until the last lets go, nobody has it alone."""
+    shared = database.share("adapter/a"), database.share("adapter/a")
+    async with shared[0], shared[1], database.lock("adapter/a") as is_held:
+        assert not is_held
+        async with database.session() as session:
+            assert not await try_lock(session, "adapter/a")
+    async with database.session() as session:
+        assert await try_lock(session, "adapter/a")
+    async with database.share("adapter/a"):
+        pass
 
 
 async def test_whoever_holds_a_lock_has_no_transaction_open(database: Database) -> None:

@@ -1,0 +1,51 @@
+"""Evaluating a release that no run evaluates, as `strop eval` does: a candidate, asked for by hand."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from retrain.evaluate import evaluate_release
+from serving.fleet.adapters import import_adapter
+from serving.fleet.reconcile import reconcile
+from serving.store.evaluations import get_set
+from serving.store.learning import Split
+from serving.store.tables import Adapter, Alias, Release
+from tests.adapters import make_adapter
+from tests.learning import World, tickets
+
+
+async def add_candidate(world: World, tiny_base: Path, folder: Path) -> tuple[Adapter, Release]:
+    """Import an adapter that nobody promotes."""
+    make_adapter(folder, tiny_base, seed=1)
+    async with world.database.session() as session:
+        alias = await session.get_one(Alias, world.alias.id)
+        return await import_adapter(session, world.settings, alias, folder, "a test")
+
+
+async def test_an_adapter_under_evaluation_is_not_unloaded(
+    world: World, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Nobody wants a mere candidate; while it answers an evaluation set, the reconciler waits."""
+    adapter, release = await add_candidate(world, tiny_base, tmp_path / "adapter")
+    await world.import_rows(tickets(0, 3), Split.EVAL)
+    async with world.database.session() as session:
+        questions = await get_set(session, 1)
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer_later(_: dict[str, Any]) -> httpx.Response:
+        is_asked.set()
+        await may_answer.wait()
+        return httpx.Response(200, json={"choices": [{"message": {"content": "billing"}}]})
+
+    world.answer = answer_later
+    evaluating = asyncio.create_task(evaluate_release(world.shop, world.alias, questions, release))
+    async with asyncio.timeout(60):
+        await is_asked.wait()
+        await reconcile(world.database, world.settings, world.shop.engines)
+        assert adapter.name in await world.engine.list_adapters()
+        may_answer.set()
+        assert (await evaluating).summary["num_items"] == 3
+    await reconcile(world.database, world.settings, world.shop.engines)
+    assert await world.engine.list_adapters() == {}
