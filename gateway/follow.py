@@ -55,6 +55,7 @@ class Follower:
         self.prove_seconds = prove_seconds
         self._tenants: dict[bytes, str] = {}
         self._newest = Catalog()
+        self._lost: set[tuple[str, str, int, str]] = set()
         self._adoption: asyncio.Task[None] | None = None
 
     def tenant_of(self, tag: bytes) -> str | None:
@@ -91,6 +92,7 @@ class Follower:
         self._newest = newest
         self._tenants = _tenants_of(newest)
         self._prover.champions = frozenset(adapter for _, adapter in _champions(newest))
+        self._tell_lost_pools()
         self._adopt(self._is_awaiting_proof)
         if self._is_behind and (self._adoption is None or self._adoption.done()):
             self._adoption = asyncio.create_task(self._catch_up())
@@ -98,6 +100,22 @@ class Follower:
     @property
     def _is_behind(self) -> bool:
         return self.catalog is not self._newest
+
+    def _tell_lost_pools(self) -> None:
+        """Log, once, which releases name a pool that is not configured any more."""
+        lost = {
+            (alias.name, alias.tenant, release.number, release.pool)
+            for alias in self._newest.all_aliases
+            for release in alias.releases
+            if release.pool not in self._prover.pools
+        }
+        for found in sorted(lost - self._lost):
+            logger.error(
+                "Alias %s of %s: its release %d is of pool %s, which the configuration does not "
+                "name, so requests for it get 503. Name the pool, or promote another release.",
+                *found,
+            )
+        self._lost = lost
 
     async def _catch_up(self) -> None:
         """Adopt alias by alias what is proved; late, also what replaces a champion that is gone."""

@@ -26,12 +26,14 @@ from serving.fleet.proof import Prover
 from serving.ids import Signer, load_signer
 from serving.journal.writer import JournalWriter
 from serving.routing.catalog import Catalog
+from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store.database import Database
 
 logger = logging.getLogger("strop.gateway")
 
 _LAST_RECORDS_SECONDS: Final = 5.0
+_LOST_POOL_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,22 @@ class Runtime:
                 retry_after=2,
             )
         return self.follower.catalog
+
+    def pool(self, name: str) -> PoolSettings:
+        """Return the pool that a release names.
+
+        Raises:
+            UnavailableError: it is not configured any more. The follower's log names it; clients
+                are told no names of the configuration.
+        """
+        try:
+            return self.settings.pool(name)
+        except ConfigurationError as error:
+            raise UnavailableError(
+                "No engine serves this model now. Its operator has to mend that.",
+                code="no_engine",
+                retry_after=_LOST_POOL_SECONDS,
+            ) from error
 
 
 @asynccontextmanager

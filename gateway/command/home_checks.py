@@ -71,6 +71,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             yield ok("database", "answers")
             yield check_schema(connection)
             yield check_admin_key(connection, settings.admin_key)
+            yield from check_pools(connection, {pool.name for pool in settings.all_pools})
     except (psycopg.Error, ConfigurationError) as error:
         yield fault(
             "database",
@@ -92,6 +93,28 @@ def check_schema(connection: psycopg.Connection) -> Finding:
     return fault(
         "schema", f"The database has schema {found}, this version needs {wanted}.", _INITIALISE
     )
+
+
+def check_pools(connection: psycopg.Connection, known: set[str]) -> Iterator[Finding]:
+    """Every alias is served by a pool that the configuration names."""
+    query = """
+        SELECT alias.tenant, alias.name, release.number, release.pool
+        FROM strop_alias AS alias
+        JOIN strop_release AS release ON release.id IN (alias.champion_id, alias.challenger_id)
+        WHERE release.pool <> ALL(%s)
+        ORDER BY 1, 2, 3
+    """
+    try:
+        lost = connection.execute(query, [list(known)]).fetchall()
+    except psycopg.errors.UndefinedTable:  # another check says so
+        return
+    for tenant, name, number, pool in lost:
+        yield fault(
+            f"pool {pool}",
+            f"Alias {name} of {tenant} is served by release {number} of pool {pool}, which the "
+            "configuration does not name: its clients get 503.",
+            "Name the pool again, or promote a release of another one.",
+        )
 
 
 def check_admin_key(connection: psycopg.Connection, path: Path) -> Finding:

@@ -74,7 +74,7 @@ def _decide(
     choice = choose(runtime.catalog, runtime.bases, principal, asked.model, sticky)
     return make_order(
         signer=runtime.signer,
-        pool=runtime.settings.pool(choice.pool),
+        pool=runtime.pool(choice.pool),
         endpoint=endpoint,
         principal=principal,
         asked=asked,

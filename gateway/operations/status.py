@@ -102,6 +102,11 @@ def summarise(alias: Json, gateways: list[GatewayWorker], pools: list[Json]) -> 
     """Say in one sentence what an alias serves, and whether it can right now."""
     champion = alias["champion"]
     what = f"release {champion['number']} ({champion['adapter'] or 'the base model'})"
+    if champion["pool"] not in {pool["name"] for pool in pools}:
+        return (
+            f"{alias['name']} cannot serve {what}: the configuration names no pool "
+            f"{champion['pool']}."
+        )
     if not gateways:
         return f"{alias['name']} would serve {what}, but no gateway runs."
     healthy = {

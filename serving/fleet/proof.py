@@ -125,6 +125,11 @@ class Prover:
             {pool: tuple(engine.url for engine in group) for pool, group in engines.items()}
         )
 
+    @property
+    def pools(self) -> frozenset[str]:
+        """The names of the pools that are configured."""
+        return frozenset(self._engines)
+
     def replicas_for(self, pool: str, adapter: str | None) -> tuple[str, ...]:
         """Return the URLs that are proved for an adapter; None means the base model."""
         return self.book.replicas_for(pool, adapter)
