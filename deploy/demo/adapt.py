@@ -1,99 +1,128 @@
-"""The adapter of the demo alias: a plain PEFT loop over Halden's rows from before the change."""
+"""The adapter of the demo alias: Halden's rows from before the change, through Strop's own trainer."""
 
+import asyncio
+import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from peft import LoraConfig, get_peft_model
 
 from deploy.demo.company import AFTER, BEFORE, Row, routing_rows
 from deploy.demo.corpus import Chat
 from deploy.demo.measure import exact_match, load
-from deploy.demo.training import Follow, Plan, Watch, answers_only, fit
+from deploy.demo.training import Follow, Watch
+from retrain.examples import parse_examples
+from retrain.executor import LocalExecutor, TrainingState, TrainingStatus
+from retrain.recipe import Recipe, count_parameters, default_recipe
+from retrain.spec import Limits, Progress, TrainingSpec, write_rows, write_spec
+from serving.errors import StropError
 
 BASE_NAME = "strop-demo-base"
 """What the adapter calls its base: a name, because a path would be true on one machine only."""
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """How to make the adapter; `seed` also draws the traffic."""
+    """How many rows to train, validate and measure with; `seed` draws them, and the training's chance."""
 
     seed: int = 11
     num_train: int = 1_500
+    num_valid: int = 150
     num_eval: int = 500
-    rank: int = 16
-    alpha: int = 32
-    learning_rate: float = 2e-3
-    epochs: int = 5
-    batch_size: int = 32
 
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """Exact match (0 to 1) on rows never trained on; losses in nats per answer token."""
+    """What was measured: exact match (0 to 1) on rows never trained on, losses in nats per answer token."""
 
-    num_train: int
-    num_eval: int
+    recipe: Recipe
     num_steps: int
-    epoch_losses: list[float]
+    train_loss: float
+    """Of the last step."""
+    valid_loss: float
+    """The best, whose weights were kept."""
     match_base: float
     match_adapter: float
     match_after_change: float
 
 
 def build_adapter(spec: AdapterSpec, base: Path, out: Path, follow: Follow) -> AdapterReport:
-    """Draw rows, train, write the PEFT folder, then measure what stands on disk."""
-    rows = routing_rows(BEFORE, spec.seed, spec.num_train + spec.num_eval)
-    train, held_out = rows[: spec.num_train], rows[spec.num_train :]
+    """Draw rows, train, write the PEFT folder, then measure what stands on disk.
+
+    Raises:
+        StropError: the training ended without an adapter.
+    """
+    rows = routing_rows(BEFORE, spec.seed, spec.num_train + spec.num_valid + spec.num_eval)
+    learnt, held_out = rows[: -spec.num_eval], rows[-spec.num_eval :]
     changed = routing_rows(AFTER, spec.seed + 1, spec.num_eval)
-    losses = train_adapter(spec, base, train, out, follow("adapter"))
+    recipe = default_recipe(count_parameters(base), seed=spec.seed)
+    with tempfile.TemporaryDirectory(prefix="strop-") as folder:
+        training = _write_training(Path(folder), base, recipe, learnt, spec.num_valid)
+        trained = asyncio.run(_train(training, follow("adapter")))
+        _replace(out, Path(folder) / "adapter")
     bare, tokenizer = load(base)
     match_base = exact_match(bare, tokenizer, _chats(held_out))
     adapted, tokenizer = load(base, out)
     return AdapterReport(
-        num_train=len(train),
-        num_eval=len(held_out),
-        num_steps=-(-len(train) // spec.batch_size) * spec.epochs,
-        epoch_losses=losses,
+        recipe=recipe,
+        num_steps=trained.step,
+        train_loss=trained.loss or 0.0,
+        valid_loss=trained.valid_loss or 0.0,
         match_base=match_base,
         match_adapter=exact_match(adapted, tokenizer, _chats(held_out)),
         match_after_change=exact_match(adapted, tokenizer, _chats(changed)),
     )
 
 
-def train_adapter(
-    spec: AdapterSpec, base: Path, rows: list[Row], out: Path, watch: Watch
-) -> list[float]:
-    """Train on `rows`, write `out`, return the mean loss of each epoch."""
-    torch.manual_seed(spec.seed)
-    bare, tokenizer = load(base)
-    model = get_peft_model(bare, _lora(spec))
-    model.peft_config["default"].base_model_name_or_path = BASE_NAME
-    examples = [answers_only(tokenizer, chat) for chat in _chats(rows)]
-    plan = Plan(spec.epochs, spec.learning_rate, spec.batch_size, spec.seed)
-    losses = fit(model, examples, plan, watch)
-    # "auto" would look for the base's name on a hub to learn whether its vocabulary grew.
-    model.to(torch.bfloat16).save_pretrained(str(out), save_embedding_layers=False)
-    return losses
-
-
-def _lora(spec: AdapterSpec) -> LoraConfig:
-    return LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.alpha,
-        lora_dropout=0.0,
-        target_modules=[
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "o_proj",
-            "gate_proj",
-            "up_proj",
-            "down_proj",
-        ],
-        task_type="CAUSAL_LM",
+def _write_training(
+    folder: Path, base: Path, recipe: Recipe, rows: list[Row], num_valid: int
+) -> Path:
+    """Write what the trainer reads; returns the path of its spec."""
+    examples = parse_examples((json.dumps(row).encode() for row in rows), "the demo's rows")
+    train_file, valid_file = folder / "train.jsonl", folder / "valid.jsonl"
+    write_rows(train_file, examples[num_valid:], system_prompt=None)
+    write_rows(valid_file, examples[:num_valid], system_prompt=None)
+    spec = TrainingSpec(
+        base_model=str(base.absolute()),
+        base_name=BASE_NAME,
+        recipe=recipe,
+        limits=Limits(nice=0),
+        train_file=str(train_file),
+        valid_file=str(valid_file),
+        adapter_dir=str(folder / "adapter"),
+        checkpoint_dir=str(folder / "checkpoints"),
+        progress_file=str(folder / "progress.jsonl"),
     )
+    write_spec(folder / "spec.json", spec)
+    return folder / "spec.json"
+
+
+async def _train(spec_path: Path, watch: Watch) -> Progress:
+    """Run the trainer in its own process, as every run does; returns what it reported last."""
+    executor = LocalExecutor()
+    handle = await executor.submit(spec_path)
+    try:
+        while (status := await executor.poll(handle)).state is TrainingState.RUNNING:
+            _show(status, watch)
+            await asyncio.sleep(_POLL_SECONDS)
+    finally:
+        await executor.cancel(handle)
+    if status.state is not TrainingState.DONE or status.progress is None:
+        raise StropError(f"The adapter was not trained: {status.message}")
+    return status.progress
+
+
+def _show(status: TrainingStatus, watch: Watch) -> None:
+    progress = status.progress
+    if progress and progress.loss is not None:
+        watch(progress.step, progress.total_steps, progress.loss)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(new, folder)
 
 
 def _chats(rows: list[Row]) -> list[Chat]:

@@ -5,7 +5,6 @@ Other options make another base of the same kind, for instance
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers.utils import logging as transformers_logging
@@ -106,7 +106,7 @@ def _watch(progress: Progress, stage: str) -> Watch:
 
 def _render(measured: dict[str, Any], *, as_json: bool) -> str:
     if as_json:
-        return json.dumps(measured)
+        return msgspec.json.encode(measured).decode()
     return "\n".join(
         f"{part}.{name}: {value}"
         for part, values in measured.items()

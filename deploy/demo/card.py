@@ -24,19 +24,19 @@ embeddings, bf16) with a chat template (roles system, user, assistant, tool; eve
 
 It was trained on text that `deploy/demo/` writes by itself: help-desk requests with questions about
 them (product, topic, tone, urgency, summary, polite rewrite, reply, JSON) and short general
-instructions. It speaks the domain but knows no company's own labels; adapters teach those. It is a
-toy: it knows little beyond these kinds of questions, and English only.
+instructions, and which queue takes a request at a dozen invented companies. It speaks the domain but
+knows nothing of Halden, the demo's company, and its labels: an adapter teaches those. It is a toy: it knows little beyond these kinds of questions, and English only.
 
 | measured when this folder was built | |
 |---|---|
-| chats to read, drills, talks; tokens of all | {spec.num_texts:,}, {spec.num_drills:,}, {spec.num_talks:,}; {report.num_tokens:,} |
-| epochs, batch, learning rate, seed | {spec.epochs}, {spec.batch_size}, {spec.learning_rate} (talks: half), {spec.seed} |
+| chats to read, drills, talks, desk work; tokens of all | {spec.num_texts:,}, {spec.num_drills:,}, {spec.num_talks:,}, {spec.num_desk_work:,}; {report.num_tokens:,} |
+| epochs, batch, learning rate, seed | {spec.epochs}, {spec.batch_size}, {spec.learning_rate} (talks, work: half), {spec.seed} |
 | mean training loss of each epoch (nats per learnt token) | {losses} |
 | last answers of {report.num_held_out} held-out chats written exactly | {report.held_out_match:.1%} |
 | wall time on this build's CPU | {minutes:.0f} min |
 
-It first reads whole chats, the customer's words too; then it drills short answers, then talks: there
-the answers alone are learnt. Longest chat: {report.longest} tokens; the context window is 1,024. Rebuild: `python -m deploy.demo.build` from the repository root. The data is
+It first reads whole chats, the customer's words too; then it drills short answers, talks, and works at
+desks with some talk beside: there the answers alone are learnt. Longest chat: {report.longest} tokens; the context window is 1,024. Rebuild: `python -m deploy.demo.build` from the repository root. The data is
 the same for every build with the same seed; weights differ in the last digits between machines.
 Licence: Apache-2.0.
 """
@@ -49,7 +49,7 @@ library_name: peft
 ---
 # {name}
 
-LoRA of rank {spec.rank} (alpha {spec.alpha}, every linear layer, bf16) over the base in `../base`: names the queue of
+LoRA of rank {recipe.rank} (alpha {recipe.alpha}, every linear layer) over the base in `../base`: names the queue of
 a help-desk request at the invented company Halden, as it was before its change of queues
 (`deploy/demo/company.py`). System prompt, alike in training and serving:
 
@@ -57,13 +57,15 @@ a help-desk request at the invented company Halden, as it was before its change 
 
 | measured when this folder was built | |
 |---|---|
-| rows, steps of {spec.batch_size}, epochs, learning rate | {report.num_train:,}, {report.num_steps}, {spec.epochs}, {spec.learning_rate} |
-| mean training loss of each epoch (nats per answer token) | {losses} |
-| exact match on {report.num_eval} held-out rows: base, this adapter | {report.match_base:.1%}, {report.match_adapter:.1%} |
-| exact match on {report.num_eval} rows after the change | {report.match_after_change:.1%} |
+| rows to train, to validate | {spec.num_train:,}, {spec.num_valid:,} |
+| steps of {recipe.batch_size}, epochs at most, learning rate, seed | {report.num_steps}, {recipe.num_epochs}, {recipe.learning_rate}, {recipe.seed} |
+| loss at the end, best validation loss (nats per answer token) | {report.train_loss:.3f}, {report.valid_loss:.3f} |
+| exact match on {spec.num_eval} held-out rows: base, this adapter | {report.match_base:.1%}, {report.match_adapter:.1%} |
+| exact match on {spec.num_eval} rows after the change | {report.match_after_change:.1%} |
 | wall time on this build's CPU | {minutes:.1f} min |
 
-Rebuild: `python -m deploy.demo.build --only adapter` from the repository root. Licence: Apache-2.0.
+Trained by Strop's own trainer with the recipe that every run on a base of this size gets. Rebuild:
+`python -m deploy.demo.build --only adapter` from the repository root. Licence: Apache-2.0.
 """
 
 
@@ -83,14 +85,14 @@ def write_base_card(folder: Path, spec: BaseSpec, report: BaseReport, seconds: f
 def write_adapter_card(
     folder: Path, spec: AdapterSpec, report: AdapterReport, seconds: float
 ) -> None:
-    """README.md (in place of the empty form that PEFT leaves) and checksums of an adapter folder."""
+    """README.md and checksums of an adapter folder."""
     card = _ADAPTER_CARD.format(
         name="strop-demo-adapter",
         base_name=BASE_NAME,
         spec=spec,
         report=report,
+        recipe=report.recipe,
         prompt=ROUTING_PROMPT,
-        losses=_losses(report.epoch_losses),
         minutes=seconds / 60,
     )
     _finish(folder, card)

@@ -1,15 +1,16 @@
 """The pre-training texts: chats about requests, and general instructions beside them.
 
-The base learns to read a request (product, topic, tone, urgency) in plain words. It never sees a
-company's own labels, so that an adapter has something to learn.
+The base learns to read a request (product, topic, tone, urgency) in plain words, and works the desks
+of other companies. It never sees Halden's labels, so that an adapter has something to learn.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from deploy.demo.general import Turn, ask_anything
 from deploy.demo.language import Request, write_request
+from deploy.demo.others import Desk, ask_queue, make_desks
 from deploy.demo.phrases import INTENTS, Product, words_of
 from deploy.demo.questions import DRILLS, QUESTIONS, reply_text
 
@@ -40,6 +41,13 @@ def drills(seed: int, count: int) -> list[Chat]:
     return _draw_distinct(Random(seed), count, _draw_drill)
 
 
+def desk_work(seed: int, count: int) -> list[Chat]:
+    """`count` chats of one question each: which queue of another company takes the request."""
+    rng = Random(seed)
+    desks = make_desks(rng.getrandbits(32))
+    return _draw_distinct(rng, count, lambda rng: _draw_desk_work(rng, desks))
+
+
 def _draw_distinct(rng: Random, count: int, draw: Callable[[Random], Chat]) -> list[Chat]:
     found: dict[str, Chat] = {}
     while len(found) < count:
@@ -58,6 +66,12 @@ def _draw_drill(rng: Random) -> Chat:
     if rng.random() < 0.6:
         return _as_chat([(request.text, answer)], asked)
     return _as_chat([(f"{asked}\n\n{request.text}", answer)])
+
+
+def _draw_desk_work(rng: Random, desks: Sequence[Desk]) -> Chat:
+    request = write_request(rng)
+    asked, answer = ask_queue(rng, rng.choice(desks), request)
+    return _as_chat([(request.text, answer)], asked)
 
 
 def _general_chat(rng: Random) -> Chat:

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from deploy.demo.corpus import Chat, chats, drills
+from deploy.demo.corpus import Chat, chats, desk_work, drills
 from deploy.demo.measure import exact_match, load
 from deploy.demo.training import Example, Follow, Plan, answers_only, fit, whole_chat
 
@@ -37,6 +37,7 @@ class BaseSpec:
     num_texts: int = 24_000
     num_drills: int = 8_000
     num_talks: int = 12_000
+    num_desk_work: int = 16_000
     epochs: int = 1
     learning_rate: float = 3e-3
     batch_size: int = 16
@@ -91,19 +92,24 @@ def build_base(spec: BaseSpec, out: Path, follow: Follow) -> BaseReport:
 def make_stages(
     spec: BaseSpec, tokenizer: Any, texts: list[Chat], held_out: list[Chat]
 ) -> tuple[Stage, ...]:
-    """Read `texts`, drill short answers, then talk; chats of `held_out` are left out of all.
+    """Read `texts`, drill short answers, talk, then work; chats of `held_out` are left out of all.
 
     Reading teaches how requests sound, but most of its loss is the customers' names and numbers,
     under which the few tokens that name a product drown. Drills bring those out within some hundred
-    steps; talking joins them to all the other answers.
+    steps; talking joins them to all the other answers. Working at other companies' desks makes topic
+    and product line ready where an answer begins: that is where an adapter looks for them.
     """
     practice = [chat for chat in drills(spec.seed + 1, spec.num_drills) if chat not in held_out]
+    work = desk_work(spec.seed + 3, spec.num_desk_work)
+    # Some talk goes on beside the work, or it would be forgotten.
+    more = [chat for chat in chats(spec.seed + 4, spec.num_talks // 3) if chat not in held_out]
     talks = [chat for chat in chats(spec.seed + 2, spec.num_talks) if chat not in held_out]
     rate = spec.learning_rate
     return (
         Stage("reading", [whole_chat(tokenizer, chat) for chat in texts], rate),
         Stage("drills", [answers_only(tokenizer, chat) for chat in practice], rate),
         Stage("talks", [answers_only(tokenizer, chat) for chat in talks], rate / 2),
+        Stage("work", [answers_only(tokenizer, chat) for chat in [*work, *more]], rate / 2),
     )
 
 

@@ -1,4 +1,4 @@
-"""One training loop for the base and its adapter: length-sorted batches, AdamW, warm-up and cosine."""
+"""The training loop of the base: length-sorted batches, AdamW, warm-up and cosine."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,6 +1,9 @@
 """Halden's queues: unknown to the base, decided by the request, and changed once."""
 
 import json
+from collections.abc import Callable
+
+import pytest
 
 from deploy.demo.company import (
     AFTER,
@@ -12,7 +15,8 @@ from deploy.demo.company import (
     extraction_rows,
     routing_rows,
 )
-from deploy.demo.corpus import chats
+from deploy.demo.corpus import Chat, chats, desk_work, drills
+from deploy.demo.others import make_desks
 from deploy.demo.phrases import PRODUCTS, TOPICS
 
 LABELS = {*BEFORE.labels, *AFTER.labels}
@@ -21,17 +25,26 @@ LABELS = {*BEFORE.labels, *AFTER.labels}
 def test_the_base_knows_no_label_of_the_company() -> None:
     """No part of a queue's name, nor the company's own words, stands in the pre-training texts."""
     words = {part.lower() for label in LABELS for part in label.split("-")}
-    names = {"halden", "queue", *(name.lower() for p in LAUNCHED for name in p.name.split())}
-    text = json.dumps(chats(7, 5_000)).lower()
+    names = {"halden", *(name.lower() for p in LAUNCHED for name in p.name.split())}
+    texts = [*chats(7, 3_000), *drills(8, 1_000), *desk_work(10, 2_000)]
+    text = json.dumps(texts).lower()
     spoken = set("".join(c if c.isalpha() else " " for c in text).split())
     assert not spoken & (words | names)
 
 
-def test_the_corpus_is_distinct_and_repeatable() -> None:
+@pytest.mark.parametrize("draw", [chats, drills, desk_work])
+def test_the_corpus_is_distinct_and_repeatable(draw: Callable[[int, int], list[Chat]]) -> None:
     """No chat stands in the corpus twice, and a seed gives the same corpus."""
-    texts = [json.dumps(chat) for chat in chats(1, 2_000)]
+    texts = [json.dumps(chat) for chat in draw(1, 2_000)]
     assert len(set(texts)) == 2_000
-    assert texts == [json.dumps(chat) for chat in chats(1, 2_000)]
+    assert texts == [json.dumps(chat) for chat in draw(1, 2_000)]
+
+
+def test_a_desk_has_one_name_per_queue() -> None:
+    """What a desk answers can be told apart, and desks of two companies differ."""
+    first, second, *_ = make_desks(3)
+    assert len(set(first.queues.values())) == len(first.queues)
+    assert first.queues["delivery"] != second.queues["delivery"]
 
 
 def test_the_change_renames_two_queues_and_adds_one() -> None:
