@@ -16,8 +16,9 @@ import httpx
 from gateway.follow import DATABASE_ERRORS, Follower
 from gateway.heartbeat import Heartbeat
 from gateway.inference.traffic import Traffic
-from gateway.inference.upstream import AiohttpUpstream, Upstream
 from gateway.limits import AddressLimiter
+from gateway.upstream.client import SocketUpstream
+from gateway.upstream.protocol import Upstream
 from monitoring.metrics import Metrics
 from serving.errors import ConfigurationError, UnavailableError
 from serving.fleet.engine import Engine
@@ -113,7 +114,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         stack.push_async_callback(database.close)
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         engines = engines_of(settings, client)
-        upstream = AiohttpUpstream()
+        upstream = SocketUpstream()
         stack.push_async_callback(upstream.close)
         metrics, traffic, prover = Metrics(), Traffic(), Prover(settings, engines)
         follower = Follower(database, prover, metrics)

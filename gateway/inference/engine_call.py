@@ -6,8 +6,9 @@ from typing import Final
 
 from gateway.inference.capture import Capture
 from gateway.inference.order import Order
-from gateway.inference.upstream import UNREACHABLE, Deadlines, UpstreamResponse
 from gateway.runtime import Runtime
+from gateway.upstream.errors import UNREACHABLE
+from gateway.upstream.protocol import Deadlines, UpstreamResponse
 from serving.errors import EngineError, EngineTimeoutError, UnavailableError
 
 _MAX_ATTEMPTS: Final = 2

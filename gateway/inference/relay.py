@@ -9,7 +9,8 @@ from gateway.inference.client import ClientGoneError, RawHeaders, Reply
 from gateway.inference.engine_call import read_recorded
 from gateway.inference.events import EventFilter
 from gateway.inference.order import Order
-from gateway.inference.upstream import WENT_AWAY, UpstreamResponse
+from gateway.upstream.errors import WENT_AWAY
+from gateway.upstream.protocol import UpstreamResponse
 from serving.errors import EngineError
 from serving.types import InferenceStatus
 

@@ -6,15 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from gateway.inference.upstream import (
-    UNREACHABLE,
-    WENT_AWAY,
-    AiohttpUpstream,
-    Deadlines,
-    Upstream,
-    UpstreamResponse,
-)
+from gateway.upstream.client import SocketUpstream
+from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
+from gateway.upstream.protocol import Deadlines, Upstream, UpstreamResponse
 from serving.errors import EngineError, EngineTimeoutError
+from tests.contracts.aiohttp_upstream import AiohttpUpstream
 from tests.upstream_server import Answer, FakeEngine, Fault, fake_engine
 
 PATIENT = Deadlines(first_byte=30, idle=30)
@@ -28,7 +24,7 @@ async def engine() -> AsyncIterator[FakeEngine]:
         yield found
 
 
-@pytest.fixture(params=[AiohttpUpstream])
+@pytest.fixture(params=[SocketUpstream, AiohttpUpstream])
 async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
     """Each implementation in turn."""
     found = request.param()

@@ -1,73 +1,16 @@
-"""The HTTP client of the data path: one POST to an engine, its answer as bytes.
-
-`Upstream` is the seam; `AiohttpUpstream` stands behind it for now. Whatever stands there has to
-pass tests/contracts/test_upstream.py: closing an answer that was not read to its end closes the
-connection, so the engine stops working on it; cancelling a call does the same; nothing leaks.
-"""
+"""`Upstream` on aiohttp: the reference that our own client is held against, in tests and benches."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
 
-from serving.errors import EngineError, EngineTimeoutError
+from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
+from gateway.upstream.protocol import Deadlines, UpstreamResponse
+from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 
-UNREACHABLE = "engine_unreachable"
-WENT_AWAY = "engine_went_away"
-
-# Under the 5 s after which uvicorn, and so vLLM, closes an idle connection: a request sent into a
-# connection that is just being closed would be lost.
+# Under the 5 s after which uvicorn, and so vLLM, closes an idle connection.
 _KEEP_ALIVE_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
-    """How long to wait for each step of a call, seconds."""
-
-    connect: float = 5.0
-    first_byte: float
-    """From the request to the first byte of the answer's body."""
-    idle: float
-    """From one piece of the body to the next."""
-
-
-class UpstreamResponse(Protocol):
-    """An answer whose head has arrived."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers; look-up ignores case."""
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, cut as the network cut it.
-
-        Raises:
-            EngineTimeoutError: the next piece did not come in time.
-            EngineError: the engine went away before the end of the body.
-        """
-
-    def close(self) -> None:
-        """End the call. Before the body's end, this closes the connection."""
-
-
-class Upstream(Protocol):
-    """A pool of connections to engines."""
-
-    async def open(
-        self, url: str, headers: Mapping[str, str], body: bytes, deadlines: Deadlines
-    ) -> UpstreamResponse:
-        """POST `body` to `url` and return the answer once its head is here.
-
-        Raises:
-            EngineTimeoutError: no answer in time.
-            EngineError: with code UNREACHABLE nothing was sent; with WENT_AWAY, maybe.
-        """
 
 
 class AiohttpUpstream:
@@ -142,3 +85,5 @@ def _translated() -> Iterator[None]:
         raise EngineError(
             "The engine went away before its answer ended.", code=WENT_AWAY
         ) from error
+    except ValueError as error:
+        raise ConfigurationError("The header cannot be sent to an engine.") from error

@@ -1,0 +1,130 @@
+"""`Upstream` on sockets: a pool of connections, a call on one of them, its answer."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, Self
+
+from gateway.upstream.answer import Answer
+from gateway.upstream.connection import Connection
+from gateway.upstream.errors import went_away
+from gateway.upstream.pool import Pool
+from gateway.upstream.protocol import Deadlines, UpstreamResponse
+from gateway.upstream.request import write_head, write_pieces
+from gateway.upstream.target import Target, parse_target
+from serving.errors import EngineError
+
+# Under the 5 s after which uvicorn, and so vLLM, closes an idle connection.
+_IDLE_SECONDS: Final = 3.0
+_MAX_IDLE: Final = 256
+
+
+class SocketUpstream:
+    """`Upstream` on connections of its own.
+
+    HTTP/1.1 only. Follows no redirects, knows no proxies, keeps no cookies, decodes no encodings.
+    """
+
+    def __init__(
+        self,
+        *,
+        idle_seconds: float = _IDLE_SECONDS,
+        max_idle: int = _MAX_IDLE,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Begin with no connection; see Pool for the arguments."""
+        self.pool = Pool(idle_seconds=idle_seconds, max_idle=max_idle, tls=tls)
+
+    async def open(
+        self, url: str, headers: Mapping[str, str], body: bytes, deadlines: Deadlines
+    ) -> UpstreamResponse:
+        """POST `body` to `url` and return the answer once its head is here."""
+        target = parse_target(url)
+        head = write_head(target, headers, len(body))
+        idle = self.pool.take_idle(target.origin)
+        if idle is None:
+            fresh = await self.pool.connect(target.origin, deadlines.connect)
+            return await self._ask(fresh, head, body, deadlines)
+        try:
+            return await self._ask(idle, head, body, deadlines)
+        except EngineError:
+            if not idle.lost_the_race:
+                raise
+        fresh = await self._connect_again(target, deadlines)
+        return await self._ask(fresh, head, body, deadlines)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.pool.close()
+
+    async def _connect_again(self, target: Target, deadlines: Deadlines) -> Connection:
+        """Return a new connection for a request that an idle one lost.
+
+        That one had answered before, and was closed within a moment of the request, without a byte
+        in answer: that is how a server looks that closed it for idleness and never saw the request.
+        Should it have seen it after all, it has hung up on it, and the work has ended with that.
+        RFC 9112, 9.3.1 leaves it to who knows the request to send it again; a second generation of
+        the same answer changes nothing. A connection made for the request is no such case.
+        """
+        try:
+            return await self.pool.connect(target.origin, deadlines.connect)
+        except EngineError as error:
+            # Not UNREACHABLE, which promises that nothing was sent.
+            raise went_away() from error
+
+    async def _ask(
+        self, connection: Connection, head: bytes, body: bytes, deadlines: Deadlines
+    ) -> UpstreamResponse:
+        due = asyncio.get_running_loop().time() + deadlines.first_byte
+        try:
+            answer = await connection.ask(write_pieces(head, body), due)
+        except BaseException:
+            connection.abort()
+            raise
+        return _Response(self.pool, connection, answer, due, deadlines.idle)
+
+
+class _Response:
+    """An answer on its way. Its own iterator: a generator left in the middle would need closing."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        connection: Connection,
+        answer: Answer,
+        first_byte_due: float,
+        idle_seconds: float,
+    ) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._due: float | None = first_byte_due
+        self._idle_seconds = idle_seconds
+        self._loop = asyncio.get_running_loop()
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._connection is None:
+            raise StopAsyncIteration
+        due = self._loop.time() + self._idle_seconds if self._due is None else self._due
+        try:
+            piece = await self._connection.read(due)
+        except BaseException:
+            self.close()
+            raise
+        if not piece:
+            self.close()
+            raise StopAsyncIteration
+        self._due = None
+        return piece
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._pool.put_back(self._connection)
+            self._connection = None
