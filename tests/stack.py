@@ -53,17 +53,17 @@ class Stack:
         """What authenticates the admin."""
         return {"Authorization": f"Bearer {self.key}"}
 
-    def strop(self, *arguments: str) -> Any:
-        """Run one `strop` command and return its JSON."""
+    def strop(self, *arguments: str, seconds: float = 120, code: int = 0) -> Any:
+        """Run one `strop` command, which may take `seconds` and ends with `code`; return its JSON."""
         done = subprocess.run(
             [sys.executable, "-m", "gateway.command.main", *arguments, "--json"],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds,
             check=False,
         )
-        assert done.returncode == 0, f"strop {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert done.returncode == code, f"strop {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)
 
     def processes(self, argument: str) -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """Rebuild the embedded base and the demo adapter: `python -m deploy.demo.build`.
 
 Other options make another base of the same kind, for instance
-`python -m deploy.demo.build --seed 8 --hidden-size 192 --vocab-size 3072 --out /tmp/second`.
+`python -m deploy.demo.build --seed 8 --hidden-size 192 --size 0.5 --out /tmp/second`.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden-size", type=int, default=defaults.hidden_size, help="64 times n")
     parser.add_argument("--num-layers", type=int, default=defaults.num_layers)
     parser.add_argument("--vocab-size", type=int, default=defaults.vocab_size)
-    parser.add_argument("--num-texts", type=int, default=defaults.num_texts)
+    parser.add_argument("--size", type=float, default=1.0, help="how many texts; 0.5: half of them")
     parser.add_argument("--epochs", type=int, default=defaults.epochs)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(argv)
@@ -74,9 +74,8 @@ def _base_spec(args: argparse.Namespace) -> BaseSpec:
         hidden_size=args.hidden_size,
         num_layers=args.num_layers,
         vocab_size=args.vocab_size,
-        num_texts=args.num_texts,
         epochs=args.epochs,
-    )
+    ).scaled(args.size)
 
 
 def _timed(work: Callable[[], Report]) -> tuple[Report, float]:

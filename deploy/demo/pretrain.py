@@ -1,8 +1,8 @@
 """The embedded base: a byte-level BPE tokenizer and a small Llama, both made from our own corpus."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -41,6 +41,11 @@ class BaseSpec:
     epochs: int = 1
     learning_rate: float = 3e-3
     batch_size: int = 16
+
+    def scaled(self, size: float) -> Self:
+        """Return the same with `size` times the texts of every stage."""
+        counts = ("num_texts", "num_drills", "num_talks", "num_desk_work")
+        return replace(self, **{name: round(getattr(self, name) * size) for name in counts})
 
 
 @dataclass(frozen=True)

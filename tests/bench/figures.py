@@ -38,6 +38,12 @@ ROWS = {
         "The embedded base and its first adapter, {queues} queues, {items} requests never seen",
         "exact match: base {base_percent} %, adapter {adapter_percent} %",
     ),
+    "second_task": (
+        "Another task (JSON tickets) as files, on another base ({millions} M), by the commands",
+        "gate on {items} items: base {base_score} %, candidate {candidate_score} % of the fields; "
+        "through the gateway exactly right: base {base_percent} %, adapter {adapter_percent} %; "
+        "training {ratio} times a bare PEFT loop",
+    ),
 }
 
 
