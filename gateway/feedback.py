@@ -44,7 +44,7 @@ async def handle_feedback(runtime: Runtime, scope: HTTPScope, receive: Receive, 
     reply = Reply(send)
     reply.headers = cors_headers(headers, runtime.settings.gateway.cors_origins)
     if scope["method"] == "OPTIONS":
-        await reply.send_whole(204, [], b"")
+        await reply.send_nothing()
         return
     try:
         accepted = await _accept(runtime, headers, _address(scope), receive)

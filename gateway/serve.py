@@ -1,5 +1,6 @@
 """What `strop gateway` runs: uvicorn with its fast parts, one process or several."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -7,12 +8,13 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from litestar import Litestar
 from uvicorn.supervisors import Multiprocess
 
+from gateway.http import StrictProtocol
 from gateway.logs import log_config
 from serving.settings import Settings
 
@@ -49,7 +51,7 @@ def share_metrics(folder: Path) -> None:
 
 
 def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
-    """Return uvicorn's configuration: httptools (h11 lets requests be smuggled), no access log."""
+    """Return uvicorn's configuration: its httptools side (h11 lets requests be smuggled), no access log."""
     gateway = settings.gateway
     return uvicorn.Config(
         # Text, not the object: workers are spawned, and take it along pickled.
@@ -59,7 +61,7 @@ def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
         port=gateway.port,
         workers=gateway.workers,
         loop="uvloop",
-        http="httptools",
+        http=http_protocol(settings),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -71,6 +73,16 @@ def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=round(gateway.drain_seconds),
     )
+
+
+def http_protocol(settings: Settings) -> type[asyncio.Protocol]:
+    """Return what makes the protocol of a new connection."""
+    gateway = settings.gateway
+    make = partial(
+        StrictProtocol, head_seconds=gateway.head_seconds, unread_seconds=gateway.idle_seconds
+    )
+    # uvicorn only ever calls it; it asks for a class, which could not be pickled with its limits.
+    return cast(type[asyncio.Protocol], make)
 
 
 def build_worker(settings: str, url: str) -> Litestar:

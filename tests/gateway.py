@@ -15,6 +15,7 @@ from litestar import Litestar
 
 from gateway.app import create_app
 from gateway.runtime import Runtime
+from gateway.serve import http_protocol
 from serving.fleet.adapters import adapter_path
 from serving.ids import make_sign_key
 from serving.journal.frames import read_batch
@@ -138,7 +139,7 @@ async def running_gateway(settings: Settings, database: Database) -> AsyncIterat
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=http_protocol(settings),
         ws="none",
         log_config=None,
         access_log=False,

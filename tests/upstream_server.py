@@ -132,7 +132,11 @@ class FakeEngine:
                     return False
                 continue
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if answer.is_chunked else piece)
-            await writer.drain()
+            try:
+                await writer.drain()
+            except ConnectionError:
+                self.num_hung_up += 1
+                return False
         if answer.is_chunked:
             writer.write(b"0\r\n\r\n")
         await writer.drain()

@@ -56,6 +56,15 @@ class Capture:
         if not self._is_finished:
             self.finish(_status_of(error), _words(error))
 
+    async def secure(self) -> None:
+        """Return when what is recorded so far survives what `journal.durability` promises.
+
+        Raises:
+            UnavailableError: the disk failed.
+        """
+        if self._order.principal.is_logged:
+            await self._journal.flush()
+
     def got(self, piece: bytes) -> None:
         """Keep bytes that came from the engine."""
         if self._order.principal.is_logged:

@@ -89,25 +89,31 @@ class Reply:
         self._is_stream = True
         await self._start(status, headers)
 
+    async def start_whole(self, status: int, headers: RawHeaders, num_bytes: int) -> None:
+        """Send the head of an answer whose length is known."""
+        await self._start(status, [*headers, (b"content-length", b"%d" % num_bytes)])
+
     async def pass_on(self, piece: bytes) -> None:
         """Send a piece. Waits while the client is slower than the engine."""
         await self._emit({"type": "http.response.body", "body": piece, "more_body": True})
 
-    async def end_stream(self) -> None:
-        """Say that nothing more comes."""
-        await self._emit({"type": "http.response.body", "body": b"", "more_body": False})
+    async def end(self, piece: bytes = b"") -> None:
+        """Send the last piece."""
+        await self._emit({"type": "http.response.body", "body": piece, "more_body": False})
 
-    async def send_whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        """Send an answer in one piece."""
-        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self._emit({"type": "http.response.body", "body": body, "more_body": False})
+    async def send_nothing(self) -> None:
+        """Answer 204, which has no body and so no length of one."""
+        await self._start(204, [])
+        await self.end()
 
     async def send_json(
         self, status: int, body: object, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
         """Send a JSON answer in one piece."""
         kind = (b"content-type", b"application/json")
-        await self.send_whole(status, [kind, *headers], msgspec.json.encode(body))
+        content = msgspec.json.encode(body)
+        await self.start_whole(status, [kind, *headers], len(content))
+        await self.end(content)
 
     async def fail(self, error: StropError) -> None:
         """Tell the client of an error: as the answer, or as the last event of a stream."""
@@ -116,7 +122,7 @@ class Reply:
         elif self._is_stream:
             # No [DONE] after it: an answer cut short must not look whole.
             await self.pass_on(b"data: %b\n\n" % msgspec.json.encode(error.to_body()))
-            await self.end_stream()
+            await self.end()
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
         self._is_started = True

@@ -57,7 +57,7 @@ async def _answer(
         Capture(order, runtime.journal, runtime.metrics) as capture,
     ):
         async with WhileConnected(receive):
-            await runtime.journal.flush()
+            await capture.secure()
             async with engine_answer(runtime, order, capture) as response:
                 await relay(response, order, capture, reply, runtime.settings.gateway.idle_seconds)
 

@@ -16,6 +16,8 @@ from serving.types import InferenceStatus
 
 # An answer in one piece is held in memory; no model says this much.
 _MAX_WHOLE_BYTES: Final = 64 * 2**20
+# What a client has to take within `write_seconds` to count as there.
+_PIECE_BYTES: Final = 64 * 2**10
 
 
 async def relay(
@@ -49,6 +51,8 @@ async def _relay_stream(
     try:
         async for chunk in response.chunks():
             piece = _record(chunk, events, capture)
+            if events.is_done:
+                await capture.secure()
             if piece:
                 await _taken(reply.pass_on(piece), write_seconds)
     except EngineError:
@@ -58,7 +62,7 @@ async def _relay_stream(
     await _taken(reply.pass_on(events.finish()), write_seconds)
     if not events.is_done:
         raise EngineError("The engine's stream ended without [DONE].", code=WENT_AWAY)
-    await _taken(reply.end_stream(), write_seconds)
+    await _taken(reply.end(), write_seconds)
 
 
 def _record(chunk: bytes, events: EventFilter, capture: Capture) -> bytes:
@@ -99,8 +103,13 @@ async def _relay_whole(
     body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
+    await _taken(reply.start_whole(response.status, headers, len(body)), write_seconds)
+    last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
+    for start in range(0, last_at, _PIECE_BYTES):
+        await _taken(reply.pass_on(body[start : start + _PIECE_BYTES]), write_seconds)
     if response.status < 400:
         capture.finish(InferenceStatus.OK, answer=body)
     else:
         capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
-    await _taken(reply.send_whole(response.status, headers, body), write_seconds)
+    await capture.secure()
+    await _taken(reply.end(body[last_at:]), write_seconds)

@@ -1,0 +1,251 @@
+"""HTTP/1.1 as the gateway reads it: uvicorn's protocol, with the bounds and deadlines that it lacks.
+
+What uvicorn 0.54 leaves open, and what is done about it here:
+
+- A head may take any time and any length, and so may trailers: both are bounded.
+- Trailers are added to the head that the application sees: they are dropped.
+- A head without `Host`, or with two, is served, `//v1/models` is served as `/v1/models`, and the
+  body of a request that asks for an upgrade is read as the next request: all of them are refused.
+- Bytes of a second request, sent ahead, hide that the client hangs up: reading goes on meanwhile.
+- A client that takes nothing keeps its socket for ever: the kernel is told when to give it up.
+"""
+
+import asyncio
+import socket
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httptools
+import msgspec
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from gateway.inference.client import SECURITY_HEADERS
+from serving.errors import InvalidRequestError, NotFoundError, StropError
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_AHEAD_BYTES: Final = 64 * 1024
+"""What a client may send of later requests before the current one is answered."""
+
+_LINGER_SECONDS: Final = 2.0
+"""How long a refused client may take to read why; closing at once could take the answer along."""
+
+
+class _RefusedHeadError(Exception):
+    """A head that no application is to see, and the status that says so."""
+
+    def __init__(self, status: int, error: StropError) -> None:
+        super().__init__(status, error)
+        self.status = status
+        self.error = error
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        head_seconds: how long a request's head may take, and a new client its first byte.
+        unread_seconds: how long a client may leave unread what was sent to it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        head_seconds: float = 10.0,
+        unread_seconds: float = 60.0,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._head_seconds = head_seconds
+        self._unread_seconds = unread_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._is_in_head = False
+        self._is_in_body = False
+        self._is_refused = False
+        self._num_idle_bytes = 0  # that arrived since a head was complete or a piece of a body came
+        self._num_ahead_bytes = 0
+        self._current: RequestResponseCycle | None = None  # being answered; `cycle` is the newest
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new client. (asyncio's own signature has the base of all transports.)"""
+        super().connection_made(transport)
+        _give_up_unread(transport, self._unread_seconds)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered, which need not be the newest."""
+        self._expect_no_head()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        super().connection_lost(exc)
+        if self._current is not None:
+            _disconnect(self._current)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; refuse what is no HTTP, or too much of it."""
+        if self._is_refused:
+            return
+        self._num_idle_bytes += len(data)
+        if self.pipeline:
+            self._num_ahead_bytes += len(data)
+            if self._num_ahead_bytes > MAX_AHEAD_BYTES:
+                self.transport.abort()
+                return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # only without a body: answered as if it had not asked
+        except httptools.HttpParserError as error:
+            self._refuse(_refusal_of(error))
+            return
+        if self._num_idle_bytes > MAX_HEAD_BYTES:
+            self._refuse(_head_too_long())
+            return
+        if self.pipeline:
+            self.flow.resume_reading()  # or nobody would notice that the client hangs up
+        if self._is_in_head and self._head_timer is None:
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._unset_keepalive_if_required()
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Hand a request to the application, unless its head is unfit."""
+        self._expect_no_head()
+        self._unset_keepalive_if_required()
+        self._check_head()
+        self._is_in_head = False
+        self._is_in_body = True
+        self._num_idle_bytes = 0
+        super().on_headers_complete()
+        # What comes now are trailers, and not the application's business.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._num_idle_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._num_idle_bytes = 0
+        self._is_in_body = False
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._current = cycle
+        self._num_ahead_bytes = 0
+        super()._start_asgi_task(cycle, app)
+
+    def _check_head(self) -> None:
+        headers = self.headers
+        if self._num_idle_bytes > MAX_HEAD_BYTES:  # what arrived with the head is counted too
+            num_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
+            if num_bytes > MAX_HEAD_BYTES:
+                raise _head_too_long()
+        num_hosts = sum(name == b"host" for name, _ in headers)
+        if num_hosts > 1 or (num_hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise _malformed("It needs one `Host` header.")
+        if self.parser.should_upgrade() and _has_body(headers):
+            raise _malformed("Send it without `Upgrade`.")
+        path = unquote(httptools.parse_url(self.url).path)
+        if "//" in path:
+            raise _RefusedHeadError(404, NotFoundError(f"There is no {path[:200]} here."))
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._head_seconds, self._head_is_late)
+
+    def _expect_no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        if not self._is_in_head:
+            self.transport.close()  # it never said anything
+            return
+        words = f"The request's head did not arrive within {self._head_seconds:g} s."
+        error = InvalidRequestError(words, code="head_timeout")
+        self._refuse(_RefusedHeadError(408, error))
+
+    def _refuse(self, refusal: _RefusedHeadError) -> None:
+        """Read nothing more, say why if an answer still fits in here, and close."""
+        self._is_refused = True
+        self._expect_no_head()
+        at_work = self._current
+        if at_work is not None and at_work.response_complete:
+            at_work = None
+        if at_work is not None and not (self._is_in_body and at_work is self.cycle):
+            at_work.keep_alive = False  # what was sent ahead of its answer is unfit: close after it
+            return
+        if not self._is_in_body or (at_work is not None and not at_work.response_started):
+            self._answer(refusal)
+        if at_work is not None:
+            _disconnect(at_work)
+        self._linger()
+
+    def _answer(self, refusal: _RefusedHeadError) -> None:
+        body = msgspec.json.encode(refusal.error.to_body())
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
+        ]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[refusal.status], *lines, b"\r\n", body]))
+
+    def _linger(self) -> None:
+        """Close our side, and the whole when the client has read it, or has had time to."""
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._linger_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    if not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+
+def _give_up_unread(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the kernel end a connection whose other end takes nothing for so long."""
+    connection = transport.get_extra_info("socket")
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        milliseconds = round(seconds * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+
+
+def _refusal_of(error: httptools.HttpParserError) -> _RefusedHeadError:
+    """Return the refusal that a callback raised, or that of bytes that are no HTTP."""
+    cause = error.__context__
+    return cause if isinstance(cause, _RefusedHeadError) else _malformed("It is no HTTP/1.1.")
+
+
+def _malformed(reason: str) -> _RefusedHeadError:
+    words = f"The request cannot be read. {reason}"
+    return _RefusedHeadError(400, InvalidRequestError(words, code="malformed_request"))
+
+
+def _head_too_long() -> _RefusedHeadError:
+    words = f"Headers and trailers may have {MAX_HEAD_BYTES} bytes."
+    return _RefusedHeadError(431, InvalidRequestError(words, code="headers_too_large"))

@@ -1,0 +1,270 @@
+"""Connections whose clients are slow, endless, odd or gone, on real sockets."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import pytest
+import uvicorn
+
+from gateway.http import MAX_AHEAD_BYTES, MAX_HEAD_BYTES, StrictProtocol
+from tests.gateway import until
+
+HEAD = b"GET /a HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
+
+# Request, and the status and code of its refusal.
+MALFORMED = [
+    (b"GET /a HTTP/1.1\r\n\r\n", 400, "malformed_request"),
+    (HEAD + b"Host: b\r\n\r\n", 400, "malformed_request"),
+    (b"GET //a HTTP/1.1\r\nHost: a\r\n\r\n", 404, "not_found"),
+    (b"GET /a//b HTTP/1.1\r\nHost: a\r\n\r\n", 404, "not_found"),
+    (b"GET /%2Fa HTTP/1.1\r\nHost: a\r\n\r\n", 404, "not_found"),
+    (b"GET http://a//b HTTP/1.1\r\nHost: a\r\n\r\n", 404, "not_found"),
+    (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+    (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+    (b"\x16\x03\x01 no HTTP at all\r\n\r\n", 400, "malformed_request"),
+    (HEAD + b"A : space\r\n\r\n", 400, "malformed_request"),
+    (HEAD + b"A: a\r\n folded\r\n\r\n", 400, "malformed_request"),
+    (HEAD + b"A: \0\r\n\r\n", 400, "malformed_request"),
+    (b"GET /a HTTP/1.1\nHost: a\n\n", 400, "malformed_request"),
+    (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "malformed_request"),
+    (POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, None),
+    (POST + b"Transfer-Encoding: chunked\r\n\r\nnothing\r\n", 400, "malformed_request"),
+    (
+        POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
+        400,
+        "malformed_request",
+    ),
+    (HEAD + b"A: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431, "headers_too_large"),
+    (HEAD + b"A: " + b"a" * MAX_HEAD_BYTES, 431, "headers_too_large"),
+    (HEAD + b"A: a\r\n" * (MAX_HEAD_BYTES // 6), 431, "headers_too_large"),
+    (b"GET /" + b"a" * MAX_HEAD_BYTES, 431, "headers_too_large"),
+]
+
+
+@dataclass
+class App:
+    """An application that reads its request, then answers when it may."""
+
+    port: int = 0
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    num_gone: int = 0
+    server: uvicorn.Server | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer with the path."""
+        assert scope["type"] == "http"
+        self.requests.append(scope)
+        while (message := await receive()).get("more_body"):
+            pass
+        waiting = asyncio.create_task(self.may_answer.wait())
+        while not waiting.done() and message["type"] != "http.disconnect":
+            gone = asyncio.create_task(receive())
+            await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            message = gone.result() if gone.done() else message
+            gone.cancel()
+        waiting.cancel()
+        if message["type"] == "http.disconnect":
+            self.num_gone += 1
+            return
+        body = scope["path"].encode()
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    @property
+    def num_connections(self) -> int:
+        """How many clients are connected."""
+        assert self.server is not None
+        return len(self.server.server_state.connections)
+
+    async def send(self, data: bytes) -> bytes:
+        """Send bytes; return all that comes back until the other side closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        writer.close()
+        return answer
+
+
+@asynccontextmanager
+async def running(**limits: float) -> AsyncIterator[App]:
+    """Run the application behind the protocol."""
+    app = App()
+    app.may_answer.set()
+    config = uvicorn.Config(
+        app,
+        http=cast(type[asyncio.Protocol], partial(StrictProtocol, **limits)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=0,
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    app.port = listener.getsockname()[1]
+    app.server = uvicorn.Server(config)
+    app.server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    serving = asyncio.create_task(app.server.serve(sockets=[listener]))
+    await until(lambda: app.server is not None and app.server.started)
+    try:
+        yield app
+    finally:
+        app.server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[App]:
+    """An application that answers at once, with the limits as they are."""
+    async with running() as found:
+        yield found
+
+
+def refusal(answer: bytes) -> tuple[int, str]:
+    """Return status and code of a refusal, which has OpenAI's shape and closes."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    assert b"connection: close" in head
+    assert b"x-content-type-options: nosniff" in head
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return int(head.split()[1]), error["code"]
+
+
+async def test_what_is_no_fit_head_is_refused(app: App) -> None:
+    """The application never sees it, and the client can read why."""
+    for request, status, code in MALFORMED:
+        found = refusal(await app.send(request))
+        assert found == (status, code or "malformed_request"), request[:60]
+    heads_only = [request for request in app.requests if request["method"] == "GET"]
+    assert heads_only == []
+
+
+async def test_old_clients_need_no_host(app: App) -> None:
+    """HTTP/1.0 has none."""
+    assert (await app.send(b"GET /a HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\n/a")
+
+
+async def test_an_upgrade_without_a_body_is_ignored(app: App) -> None:
+    """A client that would like HTTP/2 gets HTTP/1.1."""
+    request = HEAD + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+    assert (await app.send(request)).startswith(b"HTTP/1.1 200")
+
+
+async def test_trailers_are_no_headers(app: App) -> None:
+    """What comes behind the body joins neither this head nor the next."""
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nAuthorization: a\r\n\r\n"
+    await app.send(POST + chunked + HEAD + b"Connection: close\r\n\r\n")
+    names = [{name for name, _ in request["headers"]} for request in app.requests]
+    assert names == [{b"host", b"transfer-encoding"}, {b"host", b"connection"}]
+
+
+async def test_trailers_without_end_are_refused(app: App) -> None:
+    """They are bounded as heads are, and so are a chunk's extensions."""
+    begun = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    for endless in (b"0\r\nA: ", b"0\r\n" + b"A: a\r\n" * 9, b"2;a="):
+        answer = await app.send(begun + endless + b"a" * 9 * MAX_HEAD_BYTES)
+        assert refusal(answer) == (431, "headers_too_large")
+    await until(lambda: app.num_gone == 3)
+
+
+@pytest.mark.parametrize("sent", [b"GET /", HEAD, HEAD + b"A: ", b""])
+async def test_a_head_that_does_not_end_is_given_up(sent: bytes) -> None:
+    """However it dribbles; a client that says nothing at all is just left."""
+    async with running(head_seconds=0.15) as app:
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(sent)
+        await asyncio.sleep(0.1)
+        writer.write(b"a" if sent else b"")
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        assert answer == b"" if not sent else refusal(answer) == (408, "head_timeout")
+        writer.close()
+        await until(lambda: app.num_connections == 0)
+
+
+async def test_the_next_head_has_its_deadline_too() -> None:
+    """A connection that was good once may not dribble later."""
+    async with running(head_seconds=0.15) as app:
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(HEAD + b"\r\n")
+        assert (await reader.readuntil(b"/a")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.2)  # idle between requests is no fault
+        writer.write(b"GET ")
+        async with asyncio.timeout(20):
+            assert refusal(await reader.read()) == (408, "head_timeout")
+        writer.close()
+
+
+async def test_requests_sent_ahead_are_answered_in_order(app: App) -> None:
+    """Pipelining works."""
+    requests = [b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(4)]
+    answer = await app.send(b"".join(requests) + HEAD + b"Connection: close\r\n\r\n")
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert bodies == [b"/0", b"/1", b"/2", b"/3", b"/a"]
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        b"GET ",
+        HEAD + b"\r\n",
+        2 * (HEAD + b"\r\n"),
+        POST + b"Content-Length: 9\r\n\r\n{",
+        POST + b"Content-Length: 99999\r\n\r\n" + b"a" * MAX_AHEAD_BYTES,
+        b"\0\0\0",
+        HEAD + b"A: " + b"a" * MAX_HEAD_BYTES,
+    ],
+)
+@pytest.mark.parametrize("is_later", [True, False])
+async def test_bytes_sent_ahead_do_not_hide_that_the_client_leaves(
+    app: App, ahead: bytes, is_later: bool
+) -> None:
+    """The request that is being answered is told at once."""
+    app.may_answer.clear()
+    _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write(HEAD + b"\r\n" + (b"" if is_later else ahead))
+    await until(lambda: len(app.requests) == 1)
+    if is_later:
+        writer.write(ahead)
+        await asyncio.sleep(0.05)
+    writer.close()
+    async with asyncio.timeout(1):
+        await until(lambda: app.num_gone == 1)
+    await until(lambda: app.num_connections == 0)
+    assert len(app.requests) == 1
+
+
+async def test_garbage_sent_ahead_does_not_stain_the_answer(app: App) -> None:
+    """The running answer is given whole, and nothing after it."""
+    app.may_answer.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write(HEAD + b"\r\n")
+    await until(lambda: len(app.requests) == 1)
+    writer.write(b"\0 garbage")
+    await asyncio.sleep(0.05)
+    app.may_answer.set()
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.endswith(b"\r\n\r\n/a")
+    writer.close()
+
+
+async def test_who_sends_far_ahead_is_cut(app: App) -> None:
+    """Nobody may have the gateway hold requests without bound."""
+    app.may_answer.clear()
+    _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write(HEAD + b"\r\n")
+    await until(lambda: len(app.requests) == 1)
+    writer.write((HEAD + b"\r\n") * (MAX_AHEAD_BYTES // 4))
+    await until(lambda: app.num_gone == 1)
+    writer.transport.abort()
