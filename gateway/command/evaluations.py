@@ -8,8 +8,8 @@ from gateway.command.output import Json, answer, short_time
 from gateway.command.progress import CountedLine, live_line
 from gateway.command.running import run
 from gateway.command.runs import print_scores
-from gateway.operations import evaluations as operations
 from gateway.operations.resources import Resources
+from gateway.operations.scoring import evaluate
 
 
 @click.command("eval", cls=StropCommand)
@@ -20,14 +20,14 @@ def eval_(options: Options, alias: str, tenant: str, number: int | None) -> None
     """Score a release on the newest evaluation set, through the engines that would serve it."""
     name, owner = split_alias(alias, tenant)
 
-    async def evaluate(resources: Resources) -> Json:
+    async def score(resources: Resources) -> Json:
         with live_line() as tell:
             line = CountedLine(tell, "Answered")
-            return await operations.evaluate(
+            return await evaluate(
                 resources, name, owner, number, on_begin=line.begin, on_answer=line.count
             )
 
-    answer(options, run(options, evaluate), _show)
+    answer(options, run(options, score), _show)
 
 
 def _show(body: Json) -> None:

@@ -1,18 +1,11 @@
-"""Evaluations: what `strop eval` and `/api/evaluations` do and say."""
+"""Evaluations that were made: what `/api/evaluations`, `strop eval` and `strop runs show` say."""
 
-from collections.abc import Callable
-
-import httpx
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from gateway.operations.datasets import describe_set
 from gateway.operations.resources import Json, Resources
-from retrain.evaluate import evaluate_release
-from retrain.executor import LocalExecutor
-from retrain.shop import Shop
-from serving.errors import InvalidRequestError
-from serving.store import aliases, evaluations, releases
+from serving.store import aliases, evaluations
 from serving.store.learning import Evaluation, EvaluationSet
 from serving.store.tables import Alias, Release
 
@@ -22,43 +15,7 @@ async def list_evaluations(resources: Resources, name: str, tenant: str) -> Json
     async with resources.database.session() as session:
         alias = await aliases.find_alias(session, name, tenant)
         newest = await evaluations.newest_set(session, aliases.id_of(alias))
-        return await _describe(session, alias, newest)
-
-
-async def evaluate(
-    resources: Resources,
-    name: str,
-    tenant: str,
-    number: int | None,
-    on_begin: Callable[[int], None],
-    on_answer: Callable[[], None],
-) -> Json:
-    """Score a release, or the champion, on the alias's newest evaluation set; asked once, kept.
-
-    Args:
-        on_begin: called with the number of items.
-        on_answer: called at each answer.
-
-    Raises:
-        InvalidRequestError: the alias has no evaluation set.
-    """
-    async with resources.database.session() as session:
-        alias = await aliases.find_alias(session, name, tenant)
-        release = await _release(session, alias, number)
-        newest = await evaluations.newest_set(session, aliases.id_of(alias))
-    if newest is None:
-        raise InvalidRequestError(
-            f"{alias.name!r} has no evaluation set. `strop datasets import {alias.name} FILE "
-            "--split eval` makes one.",
-            code="no_evaluation_set",
-        )
-    on_begin(newest.num_items)
-    async with httpx.AsyncClient(trust_env=False) as client:
-        await evaluate_release(
-            _shop(resources, client), alias, newest, release, on_answer=on_answer
-        )
-    async with resources.database.session() as session:
-        return {"release": release.number, **await _describe(session, alias, newest)}
+        return await describe_set_scores(session, alias, newest)
 
 
 async def describe_evaluations(session: AsyncSession, rows: list[Evaluation]) -> list[Json]:
@@ -84,14 +41,10 @@ async def describe_evaluations(session: AsyncSession, rows: list[Evaluation]) ->
     ]
 
 
-async def _release(session: AsyncSession, alias: Alias, number: int | None) -> Release:
-    if number is not None:
-        return await releases.find_release(session, alias, number)
-    assert alias.champion_id is not None
-    return await releases.get_release(session, alias.champion_id)
-
-
-async def _describe(session: AsyncSession, alias: Alias, newest: EvaluationSet | None) -> Json:
+async def describe_set_scores(
+    session: AsyncSession, alias: Alias, newest: EvaluationSet | None
+) -> Json:
+    """Return what the alias's releases scored on an evaluation set."""
     rows = []
     if newest is not None:
         assert newest.id is not None
@@ -102,14 +55,3 @@ async def _describe(session: AsyncSession, alias: Alias, newest: EvaluationSet |
         "evaluation_set": describe_set(newest) if newest else None,
         "evaluations": await describe_evaluations(session, rows),
     }
-
-
-def _shop(resources: Resources, client: httpx.AsyncClient) -> Shop:
-    settings = resources.settings
-    return Shop(
-        database=resources.database,
-        settings=settings,
-        engines=resources.engines,
-        client=client,
-        executor=LocalExecutor(settings.train.command),
-    )

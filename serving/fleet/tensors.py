@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy
 from safetensors import SafetensorError, safe_open
 
 from serving.errors import InvalidRequestError
@@ -99,6 +98,9 @@ def _is_plain_language_model(path: Path) -> bool:
 
 
 def _is_finite(path: Path, tensor: Tensor) -> bool:
+    # Imported here: only who imports an adapter looks at its values, and gateways come by.
+    import numpy
+
     kind, exponent = _EXPONENT[tensor.dtype]
     count = (tensor.end - tensor.begin) // numpy.dtype(kind).itemsize
     if count == 0:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -251,17 +250,3 @@ async def test_the_document_is_served_without_foreign_scripts(gateway: Gateway) 
     assert status == 200
     assert "/v1/chat/completions" in json.loads(body)["paths"]
     assert "cdn" not in body
-
-
-async def test_the_gateway_never_loads_the_trainers_libraries(settings: Settings) -> None:
-    """The web process holds no torch, whatever is installed beside it."""
-    code = (
-        "import sys; from gateway.app import create_app; from serving.settings import Settings; "
-        "import gateway.serve; create_app(Settings(), 'postgresql://nowhere'); "
-        "print(sorted({'torch','transformers','peft','trl','vllm'} & set(sys.modules)))"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert output.decode().strip() == "[]"
