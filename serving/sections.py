@@ -78,6 +78,9 @@ class EngineSettings(Section):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     start_seconds: float = Field(900, gt=0)
     """How long a start may take before it counts as failed."""
+    patience_seconds: float = Field(120, gt=0)
+    """An engine started here that was well and has not answered for so long is killed, and started
+    again."""
     args: tuple[str, ...] = ()
     max_loras: int = Field(4, ge=1, le=8)
     max_lora_rank: LoraRank = 16

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from serving.fleet.supervise import ChildStatus
+from serving.fleet.program import ChildStatus
 
 Statuses = Callable[[], Sequence[ChildStatus]]
 IsReady = Callable[[], Awaitable[bool]]

@@ -24,7 +24,8 @@ from gateway.command.known_faults import explain
 from gateway.command.progress import show_progress
 from serving.errors import ConfigurationError
 from serving.fleet.engines import urls_of
-from serving.fleet.supervise import Pace, Program, Supervisor
+from serving.fleet.program import Pace, Program
+from serving.fleet.supervise import Supervisor
 from serving.home import hold_home, initialise_home
 from serving.sections import PoolSettings
 from serving.settings import Settings
@@ -174,6 +175,7 @@ def _engine(
         env=environment,
         is_ready=partial(_answers, client, f"{url}/health"),
         start_seconds=settings.engine.start_seconds,
+        patience_seconds=settings.engine.patience_seconds,
     )
 
 

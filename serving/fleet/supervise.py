@@ -1,7 +1,8 @@
 """Child processes that are kept alive, and of which nothing is left when we go.
 
 Programs are started in groups, engines first; they stop in the opposite order. A child that dies
-is started again after a pause that grows; one that never came up at all ends the supervision.
+is started again after a pause that grows; one that never came up at all ends the supervision. One
+that lives and does not answer any more is killed first.
 """
 
 import asyncio
@@ -10,9 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,73 +20,14 @@ import psutil
 
 from serving.errors import ConfigurationError
 from serving.fleet import keeper
-from serving.fleet.child_log import last_words, rotate
+from serving.fleet.child_log import last_words, rotate, shorten
+from serving.fleet.program import ChildState, ChildStatus, Pace, Program
+from serving.fleet.pulse import Pulse
 
 _logger = logging.getLogger("strop.serving")
 
 # What the keeper needs beyond its child's own time to stop.
 _KEEPER_SECONDS = 15.0
-
-
-class ChildState(StrEnum):
-    """Where a child stands."""
-
-    STARTING = "starting"  # its process runs and is not ready yet
-    RUNNING = "running"  # ready
-    BACKING_OFF = "backing_off"  # ended; started again after a pause
-    STOPPED = "stopped"  # ended because we wanted it to, or given up
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildStatus:
-    """What `strop up` shows of a child."""
-
-    name: str
-    state: ChildState = ChildState.STOPPED
-    pid: int | None = None
-    """Of the child itself, while it lives."""
-    num_restarts: int = 0
-    exit_status: int | None = None
-    """How it last ended: its exit status, 128 + n after signal n."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A child to be kept alive.
-
-    Attributes:
-        name: also the name of its log, `<name>.log`.
-        env: its whole environment.
-        is_ready: asks whether it is up; None: it is once it has lived `Pace.settle_seconds`.
-        start_seconds: a start that takes longer has failed.
-        stop_seconds: from SIGTERM to SIGKILL.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    is_ready: Callable[[], Awaitable[bool]] | None = None
-    start_seconds: float = 900.0
-    stop_seconds: float = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How fast the supervisor reacts, seconds."""
-
-    poll_seconds: float = 0.25
-    settle_seconds: float = 2.0
-    first_pause_seconds: float = 0.5
-    longest_pause_seconds: float = 30.0
-    forgive_seconds: float = 60.0
-    """A child that was ready for so long has its earlier deaths forgiven."""
-    max_first_deaths: int = 3
-    """So many deaths in a row before it was ever ready, and we give up."""
-
-    def pause_seconds(self, num_deaths: int) -> float:
-        """Return the pause after the n-th death in a row: doubled each time, up to the longest."""
-        doubled = self.first_pause_seconds * 2.0 ** min(num_deaths - 1, 30)
-        return min(doubled, self.longest_pause_seconds)
 
 
 class Supervisor:
@@ -173,7 +114,7 @@ class _Child:
         try:
             ready_at = await self._wait_until_ready(process)
             if ready_at is not None:
-                await process.wait()
+                await self._watch(process)
         finally:
             await self._end(process)
         ready_seconds = time.monotonic() - ready_at if ready_at is not None else 0.0
@@ -208,6 +149,20 @@ class _Child:
                 return None
             await asyncio.sleep(self._pace.poll_seconds)
         return None
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Return when the process has ended, or was killed because it is wedged."""
+        pulse = Pulse()
+        while not await _has_ended(process, self._pace.look_seconds):
+            await asyncio.to_thread(shorten, self._log)
+            if self._program.is_ready is None or self._program.patience_seconds is None:
+                continue
+            pulse = pulse.after(asked_at=time.monotonic(), is_well=await self._program.is_ready())
+            patience = self._program.patience_seconds
+            if pulse.is_lost(now=time.monotonic(), patience_seconds=patience):
+                _logger.error("%s has not answered for %.0f s", self._program.name, patience)
+                self._kill_child()
+                return
 
     async def _is_ready(self, started_at: float) -> bool:
         if self._program.is_ready is None:
@@ -251,6 +206,16 @@ class _Child:
         await asyncio.sleep(pause)
         self._status = replace(self._status, num_restarts=self._status.num_restarts + 1)
 
+    def _kill_child(self) -> None:
+        """Have the keeper see its child's end: it kills what the child has started, and goes."""
+        pid = self._find_pid()
+        if pid is None:
+            return
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended just now
+            return
+
     def _note(self, state: ChildState) -> None:
         self._status = replace(self._status, state=state)
 
@@ -271,6 +236,15 @@ def kept(argv: Sequence[str], stop_seconds: float) -> tuple[str, ...]:
     """
     isolated = (sys.executable, "-I", "-S", keeper.__file__)
     return (*isolated, str(os.getpid()), str(stop_seconds), *argv)
+
+
+async def _has_ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Wait for the end of a process, for so long at most; return whether it came."""
+    try:
+        await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _kill_group(pgid: int) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.fleet.child_log import last_words, rotate
+from serving.fleet.child_log import last_words, rotate, shorten
 
 
 def test_the_log_before_is_kept(tmp_path: Path) -> None:
@@ -15,6 +15,28 @@ def test_the_log_before_is_kept(tmp_path: Path) -> None:
         log.write_text(text)
     assert log.read_text() == "newest"
     assert (tmp_path / "engine.log.1").read_text() == "older"
+
+
+def test_a_log_that_grows_too_long_begins_anew_under_its_writer(tmp_path: Path) -> None:
+    """The child keeps its file open: what it writes next stands at the beginning."""
+    log = tmp_path / "engine.log"
+    with log.open("ab", buffering=0) as child:
+        child.write(b"short")
+        shorten(log, max_bytes=5)
+        assert log.read_bytes() == b"short"
+        child.write(b" no more")
+        shorten(log, max_bytes=5)
+        child.write(b"next")
+    assert log.read_bytes() == b"next"
+    assert (tmp_path / "engine.log.1").read_bytes() == b"short no more"
+
+
+def test_a_log_that_cannot_be_shortened_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody removed it, or the disk is full: said in our own log."""
+    shorten(tmp_path / "gone.log")
+    assert "gone.log" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from serving.errors import ConfigurationError
-from serving.fleet.supervise import ChildState, ChildStatus, Pace, Program, Supervisor
+from serving.fleet.program import ChildState, ChildStatus, Pace, Program
+from serving.fleet.supervise import Supervisor
 
 QUICK = Pace(
     poll_seconds=0.02,
@@ -191,7 +192,8 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     note = tmp_path / "grandchild"
     source = (
         "import asyncio, os, pathlib, sys\n"
-        "from serving.fleet.supervise import Program, Supervisor\n"
+        "from serving.fleet.program import Program\n"
+        "from serving.fleet.supervise import Supervisor\n"
         "async def main():\n"
         "    supervisor = Supervisor(pathlib.Path(sys.argv[1]))\n"
         "    argv = (sys.executable, '-c', sys.argv[2], sys.argv[3])\n"
