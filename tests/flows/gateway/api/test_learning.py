@@ -9,8 +9,8 @@ from monitoring.reviews import sample_reviews
 from serving.store.database import Database
 from serving.types import Role
 from tests.answered import answer_chats, say
+from tests.flows.gateway.api.test_api import Api
 from tests.gateway import Gateway, make_alias, make_key
-from tests.unit.gateway.api.test_api import Api
 
 CALLERS: dict[str, dict[str, Any]] = {
     "reviewer": {},

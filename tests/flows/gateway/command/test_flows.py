@@ -2,8 +2,8 @@
 
 import json
 
+from tests.flows.gateway.command.conftest import Strop
 from tests.stack import BASE_MODEL, DEMO_ADAPTER
-from tests.unit.gateway.command.conftest import Strop
 
 
 def test_keys_are_made_listed_and_revoked(strop: Strop) -> None:

@@ -11,7 +11,7 @@ from monitoring.reviews import sample_reviews
 from serving.store.aliases import find_alias, id_of
 from serving.store.database import Database
 from tests.answered import answer_chats
-from tests.unit.gateway.command.conftest import Strop
+from tests.flows.gateway.command.conftest import Strop
 
 
 def write_rows(path: Path, num: int) -> Path:
