@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 
 from gateway.command.checks import Finding, fault, note, ok
-from serving.errors import ConfigurationError
+from serving.errors import ConfigurationError, StropError
 from serving.home import holder_of, stale_holder_of
 from serving.ids import load_signer
 from serving.routing.catalog import digest_of
@@ -67,15 +67,15 @@ def check_mode(name: str, path: Path, allowed: int) -> Finding:
 def check_database(settings: Settings) -> Iterator[Finding]:
     """The database answers, has this version's schema, and knows admin.key."""
     try:
-        with open_store(settings) as url, psycopg.connect(url, connect_timeout=5) as connection:
+        with open_store(settings) as url, psycopg.connect(url, autocommit=True) as connection:
             yield ok("database", "answers")
             yield check_schema(connection)
             yield check_admin_key(connection, settings.admin_key)
             yield from check_pools(connection, {pool.name for pool in settings.all_pools})
-    except (psycopg.Error, ConfigurationError) as error:
+    except (psycopg.Error, StropError) as error:
         yield fault(
             "database",
-            f"It does not answer: {error}",
+            str(error),
             f"Look into {settings.home / 'pg' / 'log'}, or check store.url.",
         )
 

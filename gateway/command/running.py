@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError
 
 from gateway.command.options import Options
 from gateway.operations.resources import Json, Resources, open_resources, unfit
-from serving.errors import UnavailableError
 from serving.home import require_home
 from serving.settings import Settings, load_settings
 from serving.store.embedded import open_store
@@ -46,7 +45,3 @@ async def _run(settings: Settings, url: str, operation: Operation) -> Json:
             return await operation(resources)
         except DataError as error:
             raise unfit(error) from error
-        except (OperationalError, InterfaceError) as error:
-            raise UnavailableError(
-                f"The database does not answer: {error.orig}. `strop doctor` looks for the cause."
-            ) from error

@@ -99,10 +99,14 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     )
 
 
-def reason_of(error: DBAPIError) -> str:
-    """Say why the server refused, without the rows that it quotes: those hold prompts."""
-    diagnosis = getattr(error.orig, "diag", None)
-    return getattr(diagnosis, "message_primary", None) or type(error.orig).__name__
+def reason_of(error: DBAPIError | psycopg.Error) -> str:
+    """Say in one line what went wrong, without the rows that a server quotes: those hold prompts."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
+        return cause.diag.message_primary
+    if isinstance(cause, psycopg.OperationalError):  # no server has spoken: it is of the connection
+        return " ".join(str(cause).split())
+    return type(cause).__name__
 
 
 async def raise_revision(session: AsyncSession) -> int:

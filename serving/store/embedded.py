@@ -11,6 +11,7 @@ from psycopg import sql
 
 from serving.errors import ConfigurationError
 from serving.settings import Settings
+from serving.store.address import read_address, telling_outages
 
 with warnings.catch_warnings():
     # It asks for XDG_RUNTIME_DIR, which services and containers do not have, and does without.
@@ -28,14 +29,18 @@ def open_store(settings: Settings) -> Generator[str]:
     Several processes may hold the embedded server; the last one out stops it.
 
     Raises:
-        ConfigurationError: the embedded server does not start.
+        ConfigurationError: the embedded server does not start, or `store.url` is no address.
+        UnavailableError: the database was away, and whoever used it did not wait for it.
     """
     if settings.store.url:
-        yield settings.store.url
+        url = read_address(settings.store.url)
+        with telling_outages():
+            yield url
         return
     server = start_server(settings.home / "pg")
     try:
-        yield database_url(server, DATABASE)
+        with telling_outages():
+            yield database_url(server, DATABASE)
     finally:
         _forget_the_dead(server)  # who was killed meanwhile will not be the last one out
         server.cleanup()
