@@ -18,7 +18,6 @@ from gateway.http import StrictProtocol
 from gateway.logs import log_config
 from serving.settings import Settings
 
-_METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _BACKLOG: Final = 2048
 
 
@@ -45,9 +44,12 @@ def serve(settings: Settings, url: str) -> None:
 
 def share_metrics(folder: Path) -> None:
     """Give the workers to come one empty folder for their metrics."""
+    # Imported here, like all that loads prometheus_client: it reads its environment at import.
+    from monitoring.metrics import MULTIPROCESS_VARIABLE
+
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
-    os.environ[_METRICS_VARIABLE] = str(folder)
+    os.environ[MULTIPROCESS_VARIABLE] = str(folder)
 
 
 def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
@@ -87,11 +89,10 @@ def http_protocol(settings: Settings) -> type[asyncio.Protocol]:
 
 def build_worker(settings: str, url: str) -> Litestar:
     """Build the application inside the process that serves it."""
-    # Imported here: prometheus_client reads its environment when it is imported.
     from gateway.app import create_app
-    from monitoring.metrics import forget_dead_processes
+    from monitoring.metrics import MULTIPROCESS_VARIABLE, forget_dead_processes
 
-    folder = os.environ.get(_METRICS_VARIABLE)
+    folder = os.environ.get(MULTIPROCESS_VARIABLE)
     if folder:
         forget_dead_processes(Path(folder))
     return create_app(Settings.model_validate_json(settings), url)

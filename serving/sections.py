@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from serving.types import PoolKind
+from serving.types import NAME_PATTERN, PoolKind
 
 
 def check_rank(rank: int) -> int:
@@ -89,7 +89,7 @@ class EngineSettings(Section):
 class PoolSettings(Section):
     """A group of replicas that serve one base model."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
     kind: PoolKind = PoolKind.VLLM
     base_model: BaseModelName = ""
     """A folder or a hub name for `vllm`; the upstream's own model name for `openai`."""

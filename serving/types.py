@@ -1,6 +1,12 @@
-"""Domain words as values: enumerations shared by every room. They import nothing of ours."""
+"""Domain words as values: enumerations shared by every room, and what a name is.
+
+It imports nothing of ours.
+"""
 
 from enum import StrEnum
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
+"""Of aliases and pools: they stand in folders' names, URLs and labels of metrics."""
 
 
 class Role(StrEnum):

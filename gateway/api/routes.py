@@ -4,9 +4,9 @@ The application keeps `runtime` (gateway.runtime) and `resources` (gateway.opera
 """
 
 import logging
+from typing import Any
 
-from litestar import Request, Response, Router
-from litestar.datastructures import State
+from litestar import Response, Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler, Guard
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
@@ -22,13 +22,12 @@ from gateway.api.keys import KeysController
 from gateway.api.learning import DatasetsController, RunsController, evaluations
 from gateway.api.reviews import ReviewsController
 from gateway.api.serving import AdaptersController, ReleasesController, status
-from gateway.operations.resources import Json, unfit
-from serving.errors import InvalidRequestError, StropError, UnavailableError
+from gateway.errors import AnyRequest, answer_strop_error
+from gateway.operations.resources import unfit
+from serving.errors import InvalidRequestError, UnavailableError
 
 _logger = logging.getLogger("strop.gateway")
 _RETRY_SECONDS = 5
-
-AnyRequest = Request[object, object, State]
 
 
 def api_handlers() -> list[Router]:
@@ -69,24 +68,19 @@ def _router(guard: Guard, handlers: list[ControllerRouterHandler]) -> Router:
     )
 
 
-def answer_database_away(_: AnyRequest, error: Exception) -> Response[Json]:
+def answer_database_away(request: AnyRequest, error: Exception) -> Response[Any]:
     """Answer 503: `/v1` goes on without the database, `/api` cannot."""
     _logger.error("/api: the database does not answer: %s", error)
-    return _answer(
-        UnavailableError("The database does not answer. Try again.", retry_after=_RETRY_SECONDS)
-    )
+    away = UnavailableError("The database does not answer. Try again.", retry_after=_RETRY_SECONDS)
+    return answer_strop_error(request, away)
 
 
-def answer_unfit(_: AnyRequest, error: DataError) -> Response[Json]:
+def answer_unfit(request: AnyRequest, error: DataError) -> Response[Any]:
     """Answer 400 to a value that no column can hold: a number too large, a NUL in a text."""
-    return _answer(unfit(error))
+    return answer_strop_error(request, unfit(error))
 
 
-def answer_unreadable(_: AnyRequest, error: Exception) -> Response[Json]:
+def answer_unreadable(request: AnyRequest, error: Exception) -> Response[Any]:
     """Answer 400 to a body that no JSON parser should be given."""
-    return _answer(InvalidRequestError(f"The body is no readable JSON: {type(error).__name__}."))
-
-
-def _answer(error: StropError) -> Response[Json]:
-    headers = {"Retry-After": str(_RETRY_SECONDS)} if error.retry_after else {}
-    return Response(error.to_body(), status_code=error.status, headers=headers)
+    unreadable = InvalidRequestError(f"The body is no readable JSON: {type(error).__name__}.")
+    return answer_strop_error(request, unreadable)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias
-from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.options import Options, StropGroup, alias_argument, pass_options, split_alias
+from gateway.command.output import answer, print_facts, print_table
 from gateway.command.running import run
 from gateway.operations import adapters as operations
+from gateway.operations.resources import Json
 
 
 @click.group(cls=StropGroup)

@@ -2,11 +2,19 @@
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias, tenant_option
-from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.options import (
+    Options,
+    StropGroup,
+    alias_argument,
+    pass_options,
+    split_alias,
+    tenant_option,
+)
+from gateway.command.output import answer, print_facts, print_table
+from gateway.command.releases import print_flips
 from gateway.command.running import run
 from gateway.operations import aliases as operations
+from gateway.operations.resources import Json
 from retrain.periods import NAMED
 from serving.types import Task
 
@@ -153,14 +161,7 @@ def _show(alias: Json) -> None:
     flips = alias.get("promotions")
     if flips:
         click.echo()
-        print_table(
-            ("AT", "FROM", "TO", "BY", "REASON"),
-            [
-                (flip["at"], flip["from"], flip["to"], flip["actor"], flip["reason"])
-                for flip in flips
-            ],
-            empty="",
-        )
+        print_flips(flips)
 
 
 def _show_list(body: Json) -> None:

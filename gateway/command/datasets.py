@@ -4,11 +4,18 @@ from pathlib import Path
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias, tenant_option
-from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table, short_time
+from gateway.command.options import (
+    Options,
+    StropGroup,
+    alias_argument,
+    pass_options,
+    split_alias,
+    tenant_option,
+)
+from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.running import CONSOLE, run
 from gateway.operations import datasets as operations
+from gateway.operations.resources import Json
 from serving.store.learning import Split
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

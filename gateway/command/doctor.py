@@ -7,8 +7,9 @@ import click
 from gateway.command.checks import Finding, check_machine, check_ports, fault
 from gateway.command.home_checks import check_home
 from gateway.command.options import Options, StropCommand, pass_options
-from gateway.command.output import Json, answer
+from gateway.command.output import answer
 from gateway.command.running import settings_of
+from gateway.operations.resources import Json
 from serving.errors import ConfigurationError
 from serving.home import holder_of
 from serving.settings import Settings

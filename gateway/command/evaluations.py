@@ -2,13 +2,12 @@
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias
-from gateway.command.options import Options, StropCommand, pass_options
-from gateway.command.output import Json, answer, short_time
+from gateway.command.options import Options, StropCommand, alias_argument, pass_options, split_alias
+from gateway.command.output import answer, short_time
 from gateway.command.progress import CountedLine, live_line
 from gateway.command.running import run
 from gateway.command.runs import print_scores
-from gateway.operations.resources import Resources
+from gateway.operations.resources import Json, Resources
 from gateway.operations.scoring import evaluate
 
 

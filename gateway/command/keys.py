@@ -3,9 +3,10 @@
 import click
 
 from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.output import answer, print_facts, print_table
 from gateway.command.running import run
 from gateway.operations import keys as operations
+from gateway.operations.resources import Json
 from serving.types import Role
 
 

@@ -2,7 +2,8 @@
 
 import click
 
-from gateway.command.output import Json, print_facts, print_table, short_time
+from gateway.command.output import print_facts, print_table, short_time
+from gateway.operations.resources import Json
 
 
 def show_lineage(body: Json) -> None:

@@ -1,11 +1,12 @@
-"""`--config` and `--json`, which every command takes on either side of its name.
+"""What commands share on their command line: `--config` and `--json`, ALIAS and its `--tenant`.
 
 Imports nothing heavy: `strop --help` passes through here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -18,7 +19,12 @@ class Options:
     is_json: bool = False
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 pass_options = click.make_pass_decorator(Options, ensure=True)
+tenant_option = click.option(
+    "--tenant", default="default", show_default=True, help="Whose alias it is."
+)
 
 
 class StropCommand(click.Command):
@@ -37,6 +43,17 @@ class StropGroup(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += shared_options()
+
+
+def alias_argument(function: Function) -> Function:
+    """Take ALIAS as `name` with --tenant, or as `tenant/name`."""
+    return click.argument("alias", metavar="ALIAS")(tenant_option(function))
+
+
+def split_alias(alias: str, tenant: str) -> tuple[str, str]:
+    """Return (name, tenant) of an ALIAS argument; `tenant/name` wins over --tenant."""
+    owner, slash, name = alias.rpartition("/")
+    return name, owner if slash else tenant
 
 
 def shared_options() -> list[click.Parameter]:

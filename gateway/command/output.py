@@ -3,13 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import click
 
 from gateway.command.options import Options
+from gateway.operations.resources import Json
 
-Json = dict[str, Any]
 Row = Sequence[object]
 
 

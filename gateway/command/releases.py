@@ -2,13 +2,20 @@
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias
 from gateway.command.lineage import show_lineage
-from gateway.command.options import Options, StropCommand, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.options import (
+    Options,
+    StropCommand,
+    StropGroup,
+    alias_argument,
+    pass_options,
+    split_alias,
+)
+from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.running import CONSOLE, run
 from gateway.operations import lineage
 from gateway.operations import releases as operations
+from gateway.operations.resources import Json
 
 
 @click.group(cls=StropGroup)
@@ -85,18 +92,26 @@ def rollback(options: Options, alias: str, tenant: str, reason: str | None) -> N
     answer(options, flip, _show_flip)
 
 
+def print_flips(flips: list[Json]) -> None:
+    """Print promotions and rollbacks, one line each."""
+    print_table(
+        ("AT", "FROM", "TO", "BY", "REASON"),
+        [
+            (short_time(flip["at"]), flip["from"], flip["to"], flip["actor"], flip["reason"])
+            for flip in flips
+        ],
+        empty="",
+    )
+
+
 def _show(release: Json) -> None:
     promotions = release.pop("promotions")
     print_facts(release)
     click.echo()
-    print_table(
-        ("AT", "FROM", "TO", "BY", "REASON"),
-        [
-            (flip["at"], flip["from"], flip["to"], flip["actor"], flip["reason"])
-            for flip in promotions
-        ],
-        empty="It has not been promoted yet.",
-    )
+    if promotions:
+        print_flips(promotions)
+    else:
+        click.echo("It has not been promoted yet.")
 
 
 def _show_list(body: Json) -> None:

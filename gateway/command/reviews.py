@@ -2,11 +2,11 @@
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias
-from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import Json, answer
+from gateway.command.options import Options, StropGroup, alias_argument, pass_options, split_alias
+from gateway.command.output import answer
 from gateway.command.running import CONSOLE, run
 from gateway.operations import reviews as operations
+from gateway.operations.resources import Json
 from serving.store.learning import Verdict
 
 

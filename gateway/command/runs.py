@@ -4,13 +4,20 @@ import sys
 
 import click
 
-from gateway.command.arguments import alias_argument, split_alias, tenant_option
-from gateway.command.options import Options, StropCommand, StropGroup, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table, short_time
+from gateway.command.options import (
+    Options,
+    StropCommand,
+    StropGroup,
+    alias_argument,
+    pass_options,
+    split_alias,
+    tenant_option,
+)
+from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.progress import live_line
 from gateway.command.running import CONSOLE, run
 from gateway.operations import runs as operations
-from gateway.operations.resources import Resources
+from gateway.operations.resources import Json, Resources
 
 _PASSED = "passed"
 

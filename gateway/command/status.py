@@ -3,8 +3,9 @@
 import click
 
 from gateway.command.options import Options, StropCommand, pass_options
-from gateway.command.output import Json, answer, print_facts, print_table
+from gateway.command.output import answer, print_facts, print_table
 from gateway.command.running import run
+from gateway.operations.resources import Json
 from gateway.operations.status import show_status
 
 

@@ -14,9 +14,8 @@ from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.settings import Settings
 from serving.store.database import raise_revision
 from serving.store.tables import Alias, Release
-from serving.types import ReleaseState, Task
+from serving.types import NAME_PATTERN, ReleaseState, Task
 
-NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
 
 

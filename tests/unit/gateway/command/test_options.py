@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.command.arguments import split_alias
+from gateway.command.options import split_alias
 
 
 @pytest.mark.parametrize(
