@@ -1,5 +1,6 @@
 """The routes that apps and probes call. `/v1` posts are raw ASGI; the rest is ordinary Litestar."""
 
+import logging
 from typing import Any
 
 from litestar import MediaType, Request, Response, asgi, get
@@ -16,6 +17,8 @@ from gateway.policy.fields import CHAT, COMPLETIONS, Endpoint
 from gateway.runtime import Runtime
 from serving.journal.segments import count_bytes
 from serving.routing.choose import callable_models
+
+logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
 
@@ -79,7 +82,11 @@ async def ready(request: AnyRequest) -> Response[dict[str, Any]]:
 async def metrics(request: AnyRequest) -> Response[bytes]:
     """Return Prometheus metrics of all gateway workers of this host."""
     runtime = _runtime(request.scope)
-    runtime.metrics.set_journal_bytes(count_bytes(runtime.settings.journal_dir))
+    try:
+        runtime.metrics.set_journal_bytes(count_bytes(runtime.settings.journal_dir))
+    except OSError as error:
+        logger.warning("The journal cannot be measured: %s", error)
+        runtime.metrics.failed("journal")
     return Response(runtime.metrics.render(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -125,6 +125,11 @@ class OpenSegment:
         """Whether anything stands behind the magic."""
         return self.num_bytes > len(MAGIC)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has deleted the file: what is written into it is lost."""
+        return os.fstat(self.descriptor).st_nlink == 0
+
     def append(self, frame: bytes) -> None:
         """Write a frame whole or not at all.
 

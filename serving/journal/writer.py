@@ -56,11 +56,13 @@ class JournalWriter:
         The end of a request that was begun is taken above the watermark too.
 
         Raises:
-            UnavailableError: the journal is full, or the disk is.
+            UnavailableError: the journal is full, the disk is, or the folder is gone.
             PayloadTooLargeError: the record is longer than `max_record_bytes`, and not because
                 of an answer, which would be cut.
         """
         frame = pack(self._encode(record))
+        if self._segment.is_gone:
+            self._begin_anew()
         if not isinstance(record, End):
             self._refuse_above_watermark(len(frame))
         if self._segment.num_bytes + len(frame) > self._settings.segment_bytes:
@@ -118,8 +120,7 @@ class JournalWriter:
     def _refuse_above_watermark(self, num_bytes: int) -> None:
         now = time.monotonic()
         if now - self._counted_at >= _COUNT_SECONDS:
-            self._num_folder_bytes = count_bytes(self._folder)
-            self._counted_at = now
+            self._count(now)
             if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
                 self._let_go()
         if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
@@ -129,6 +130,23 @@ class JournalWriter:
                 code="journal_full",
                 retry_after=_RETRY_SECONDS,
             )
+
+    def _count(self, now: float) -> None:
+        try:
+            self._num_folder_bytes = count_bytes(self._folder)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        self._counted_at = now
+
+    def _begin_anew(self) -> None:
+        """Go on in a new segment. The folder is not made again: it may be a disk that is away."""
+        try:
+            fresh = self._open_segment()
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        logger.error("%s was deleted; what was not read of it is lost", self._segment.path)
+        self._segment.close()
+        self._segment = fresh
 
     def _let_go(self) -> None:
         """Have the open segment read and removed: no later record would ever rotate it away."""
@@ -170,8 +188,8 @@ class JournalWriter:
 
 def _unwritable(folder: Path, error: OSError) -> UnavailableError:
     return UnavailableError(
-        f"The journal in {folder} cannot be written: {error}. Check its disk and permissions, "
-        "then restart the gateway if this persists.",
+        f"The journal in {folder} cannot be written: {error}. Check that it is there, its disk and "
+        "its permissions; restart the gateway if this persists.",
         code="journal_unwritable",
         retry_after=_RETRY_SECONDS,
     )

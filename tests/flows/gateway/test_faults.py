@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,21 @@ async def test_half_a_body_is_given_up(
         assert answer.startswith(b"HTTP/1.1 400")
         assert b"body_timeout" in answer
         writer.close()
+
+
+async def test_a_deleted_journal_refuses_until_it_is_back(
+    gateway: Gateway, engine: FakeEngine
+) -> None:
+    """503 with the mend; probes and metrics are answered meanwhile, and no restart is needed."""
+    folder = gateway.settings.journal_dir
+    shutil.rmtree(folder)
+    response = await gateway.chat()
+    assert (response.status, response.error["code"]) == (503, "journal_unwritable")
+    assert response.headers["retry-after"]
+    assert engine.calls == []
+    async with gateway.session.get(gateway.url + "/metrics") as metrics:
+        assert metrics.status == 200
+        assert 'strop_failures_total{where="journal"} 1.0' in await metrics.text()
+    folder.mkdir()
+    assert (await gateway.chat()).status == 200
+    await gateway.ended(1)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
@@ -196,3 +197,20 @@ async def test_a_failed_sync_is_never_forgiven(
     with pytest.raises(UnavailableError):
         await writer.flush()
     writer.close()
+
+
+def test_a_folder_that_is_deleted_takes_nothing_until_it_is_back(tmp_path: Path) -> None:
+    """No record goes into a file that nobody can read any more; no restart is needed."""
+    folder = tmp_path / "journal"
+    writer = JournalWriter(folder, JournalSettings(), "w-1")
+    begin = make_begin()
+    writer.append(begin)
+    shutil.rmtree(folder)
+    for record in (make_begin(), make_end(begin)):
+        with pytest.raises(UnavailableError, match=str(folder)):
+            writer.append(record)
+    folder.mkdir()
+    last = make_begin()
+    writer.append(last)
+    writer.close()
+    assert read_all(folder) == [last]
