@@ -34,14 +34,15 @@ def run(options: Options) -> None:
     settings = load_settings(config)
     log_to_stderr()
 
-    async def welcome(url: str) -> None:
-        if serves_demo(settings):
-            async with open_resources(settings, url) as resources:
-                await make_alias(resources)
+    async def prepare(url: str) -> None:
+        async with open_resources(settings, url) as resources:
+            await make_alias(resources)
+
+    def greet() -> None:
         for line in greeting(settings, config):
             click.echo(line)
 
-    run_up(settings, config, welcome)
+    run_up(settings, config, greet, prepare if serves_demo(settings) else None)
 
 
 def serves_demo(settings: Settings) -> bool:

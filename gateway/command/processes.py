@@ -30,10 +30,10 @@ def up(options: Options) -> None:
     log_to_stderr()
     settings = settings_of(options)
 
-    async def welcome(_: str) -> None:
+    def greet() -> None:
         answer(options, where(settings), print_facts)
 
-    run_up(settings, find_config(options.config), welcome)
+    run_up(settings, find_config(options.config), greet)
 
 
 @click.command(cls=StropCommand)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from serving.fleet.program import ChildStatus
 
-Statuses = Callable[[], Sequence[ChildStatus]]
+Describe = Callable[[], str]
 IsReady = Callable[[], Awaitable[bool]]
 
 _LOOK_SECONDS = 0.5
@@ -68,33 +68,34 @@ class CountedLine:
         self.tell(f"{self.word} {self.num_done} of {self.num_all}.")
 
 
-async def show_progress(statuses: Statuses, is_ready: IsReady) -> None:
-    """Return when `is_ready`; meanwhile show how far each child is."""
+async def show_progress(describe: Describe, is_ready: IsReady) -> None:
+    """Return when `is_ready`; meanwhile show how far everything is."""
     if sys.stderr.isatty():
-        await _spin(statuses, is_ready)
+        await _spin(describe, is_ready)
     else:
-        await _print_changes(statuses, is_ready)
+        await _print_changes(describe, is_ready)
 
 
-async def _spin(statuses: Statuses, is_ready: IsReady) -> None:
+async def _spin(describe: Describe, is_ready: IsReady) -> None:
     started_at = time.monotonic()
     with Console(stderr=True).status("Starting") as status:
         while not await is_ready():
             seconds = time.monotonic() - started_at
-            status.update(f"Starting, {seconds:.0f} s: {describe(statuses())}")
+            status.update(Text(f"Starting, {seconds:.0f} s: {describe()}"))
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _print_changes(statuses: Statuses, is_ready: IsReady) -> None:
+async def _print_changes(describe: Describe, is_ready: IsReady) -> None:
     said = ""
     while not await is_ready():
-        now = describe(statuses())
+        now = describe()
         if now != said:
             click.echo(f"Starting: {now}", err=True)
             said = now
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def describe(statuses: Sequence[ChildStatus]) -> str:
-    """Say where every child stands, in one line."""
-    return ", ".join(f"{status.name} {status.state.replace('_', ' ')}" for status in statuses)
+def describe_start(statuses: Sequence[ChildStatus], awaited: Sequence[str]) -> str:
+    """Say where every child stands and what is waited for, in one line."""
+    states = ", ".join(f"{status.name} {status.state.replace('_', ' ')}" for status in statuses)
+    return f"{states}; waiting for {', '.join(awaited)}" if awaited else states

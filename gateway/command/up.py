@@ -3,8 +3,8 @@
 1. Hold the home, so that there is one `strop up` on it.
 2. Check the machine; refuse with every fault and its mend.
 3. Start PostgreSQL, or join it; make the home ready.
-4. Start engines, worker and gateway; wait until the gateway can answer.
-5. Say where it is; keep everything alive.
+4. Start engines, worker and gateway; wait until every pool and alias can be served, or never will.
+5. Say what is not, and where everything is; keep it alive.
 6. On SIGINT, SIGTERM or SIGHUP (a closed terminal): the gateway drains and stops, then the worker, the engines, PostgreSQL.
 """
 
@@ -21,7 +21,8 @@ import httpx
 
 from gateway.command.checks import Finding, check_machine, check_ports
 from gateway.command.known_faults import explain
-from gateway.command.progress import show_progress
+from gateway.command.lookout import Lookout, open_lookout
+from gateway.command.progress import describe_start, show_progress
 from serving.errors import ConfigurationError
 from serving.fleet.engines import urls_of
 from serving.fleet.program import Pace, Program
@@ -31,19 +32,26 @@ from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store.embedded import open_store
 
-Welcome = Callable[[str], Awaitable[None]]
-"""What to do when the gateway answers; gets the database's URL."""
+Prepare = Callable[[str], Awaitable[None]]
+"""What to do once engines and gateway run; gets the database's URL."""
 
 _PROBE_SECONDS = 5.0
 # What does not come up at the first start does not at the third: say so at once.
 _PACE = Pace(max_first_deaths=1)
 
 
-def run_up(settings: Settings, config: Path | None, welcome: Welcome) -> None:
+def run_up(
+    settings: Settings,
+    config: Path | None,
+    greet: Callable[[], None],
+    prepare: Prepare | None = None,
+) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         config: the file that `settings` came from; the children read it too.
+        greet: says where everything is.
+        prepare: comes before, and what it promotes is waited for.
 
     Raises:
         ConflictError: another `strop up` holds the home.
@@ -57,7 +65,8 @@ def run_up(settings: Settings, config: Path | None, welcome: Welcome) -> None:
         refuse_faults([*check_machine(settings), *check_ports(settings)])
         with open_store(settings) as url:
             initialise_home(settings, url)
-            asyncio.run(_keep_up(settings, child_environment(settings, config), url, welcome))
+            environment = child_environment(settings, config)
+            asyncio.run(_keep_up(settings, environment, url, greet, prepare))
 
 
 def refuse_faults(findings: Iterable[Finding]) -> None:
@@ -100,16 +109,23 @@ def make_programs(
 
 
 async def _keep_up(
-    settings: Settings, environment: dict[str, str], url: str, welcome: Welcome
+    settings: Settings,
+    environment: dict[str, str],
+    url: str,
+    greet: Callable[[], None],
+    prepare: Prepare | None,
 ) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     supervisor = Supervisor(settings.log_dir, _PACE)
-    async with httpx.AsyncClient(timeout=_PROBE_SECONDS, trust_env=False) as client:
+    async with (
+        httpx.AsyncClient(timeout=_PROBE_SECONDS, trust_env=False) as client,
+        open_lookout(settings, url) as lookout,
+    ):
         engines, worker, gateway = make_programs(settings, environment, client)
-        greeting = asyncio.create_task(_greet(settings, supervisor, client, url, welcome))
+        greeting = asyncio.create_task(_greet(supervisor, lookout, url, greet, prepare))
         try:
             supervisor.start(*engines)
             supervisor.start(worker)
@@ -123,15 +139,22 @@ async def _keep_up(
 
 
 async def _greet(
-    settings: Settings,
     supervisor: Supervisor,
-    client: httpx.AsyncClient,
+    lookout: Lookout,
     url: str,
-    welcome: Welcome,
+    greet: Callable[[], None],
+    prepare: Prepare | None,
 ) -> None:
-    is_ready = partial(_answers, client, f"{settings.gateway.near_url}/health/ready")
-    await show_progress(lambda: supervisor.statuses, is_ready)
-    await welcome(url)
+    def describe() -> str:
+        return describe_start(supervisor.statuses, lookout.outlook.awaited)
+
+    await show_progress(describe, lookout.is_settled)
+    if prepare is not None:
+        await prepare(url)
+        await show_progress(describe, lookout.is_settled)
+    for line in lookout.complaints():
+        click.echo(line, err=True)
+    greet()
 
 
 async def _watch(
