@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test prove check lint clean constraints
+.PHONY: help install run unit test prove check lint clean constraints
 
 # PyTorch's own public index: only for torch's CPU build, and only where pip does not find it.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -20,6 +20,9 @@ help: ## Show this list
 
 run: install ## Start the demo: engine, gateway, worker, database; Ctrl-C stops everything
 	@exec $(BIN)/python -m deploy.demo.run
+
+unit: install ## Run the unit tests alone: no process, no engine, under a minute
+	$(BIN)/pytest tests/unit
 
 test: lint ## Run every rule with few repetitions, on real PostgreSQL and real vLLM
 	$(BIN)/pytest -n 2 -m "not engine"

@@ -75,6 +75,18 @@ def test_a_source_file_introduces_itself_and_stays_small(path: Path) -> None:
     assert len(text.splitlines()) <= MAX_LINES
 
 
+def test_a_unit_test_starts_nothing() -> None:
+    """No process, no gateway, no torch: what needs them is in tests/flows, faults or contracts."""
+    words = re.compile(
+        r"subprocess|Popen|os\.fork|Supervisor\(|running_gateway|start_trainer"
+        r"|^ *(?:import|from) (?:torch|transformers|peft|trl)\b",
+        re.MULTILINE,
+    )
+    unit_tests = [path for path in python_files() if (ROOT / "tests" / "unit") in path.parents]
+    assert unit_tests
+    assert [path.name for path in unit_tests if words.search(path.read_text())] == []
+
+
 def test_readme_names_each_make_target() -> None:
     """README says what each target of the Makefile is for."""
     targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)

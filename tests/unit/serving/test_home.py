@@ -3,8 +3,6 @@
 import asyncio
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -75,24 +73,6 @@ def test_a_home_is_held_once(settings: Settings) -> None:
             pass
     assert holder_of(settings) is None
     assert stale_holder_of(settings) is None
-
-
-def test_the_lock_of_a_killed_holder_is_taken_over(settings: Settings) -> None:
-    """kill -9 frees the home; the next holder learns whose lock it found."""
-    program = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from serving.home import hold_home\n"
-        "from serving.settings import Settings\n"
-        "with hold_home(Settings(home=Path(sys.argv[1]))):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    killed = subprocess.Popen([sys.executable, "-c", program, str(settings.home)])
-    killed.wait(60)
-    assert holder_of(settings) is None
-    assert stale_holder_of(settings) == killed.pid
-    with hold_home(settings) as stale:
-        assert stale == killed.pid
 
 
 def mode_of(path: Path) -> int:
