@@ -10,10 +10,12 @@ import asyncio
 import logging
 import signal
 from functools import partial
+from pathlib import Path
 
 import httpx
 import psycopg
 
+from monitoring.ingest import IngestMetrics, serving_metrics
 from monitoring.reviews import sample_reviews
 from retrain.executor import LocalExecutor
 from retrain.jobs import Job, keep_working, pause_seconds, wait_any
@@ -52,14 +54,20 @@ async def work(
     database = Database.connect(url)
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
-            jobs = make_jobs(settings, database, client, only)
-            await run_jobs(jobs, database, stopping)
+            metrics = IngestMetrics()
+            jobs = make_jobs(settings, database, client, only, metrics)
+            with serving_metrics(metrics, settings.worker):
+                await run_jobs(jobs, database, stopping)
     finally:
         await database.close()
 
 
 def make_jobs(
-    settings: Settings, database: Database, client: httpx.AsyncClient, only: str | None
+    settings: Settings,
+    database: Database,
+    client: httpx.AsyncClient,
+    only: str | None,
+    metrics: IngestMetrics,
 ) -> list[Job]:
     """Return the jobs of a worker, or the one that is asked for.
 
@@ -81,7 +89,7 @@ def make_jobs(
         Job(
             name="ingest",
             seconds=settings.worker.ingest_seconds,
-            work=partial(ingest, database, settings.journal_dir),
+            work=partial(take_in, database, settings.journal_dir, metrics),
         ),
         Job(
             name="reconcile",
@@ -106,6 +114,11 @@ def make_jobs(
         ),
     ]
     return [job for job in jobs if only in (None, job.name)]
+
+
+async def take_in(database: Database, folder: Path, metrics: IngestMetrics) -> None:
+    """Take the journal into the database, and count what came of it."""
+    metrics.saw(await ingest(database, folder))
 
 
 async def run_jobs(jobs: list[Job], database: Database, stopping: asyncio.Event) -> None:

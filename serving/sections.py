@@ -132,10 +132,13 @@ class JournalSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How often the worker looks."""
+    """How often the worker looks, and where it tells how ingest goes."""
 
     ingest_seconds: float = Field(0.5, gt=0)
     reconcile_seconds: float = Field(2.0, gt=0)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port | None = None
+    """Where the worker answers /metrics for Prometheus; None: nowhere."""
 
 
 class LearningSettings(Section):

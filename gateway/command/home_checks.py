@@ -7,14 +7,18 @@ from pathlib import Path
 import psycopg
 
 from gateway.command.checks import Finding, fault, note, ok
+from gateway.command.known_faults import mend_in
 from serving.errors import ConfigurationError, StropError
 from serving.home import holder_of, stale_holder_of
 from serving.ids import load_signer
+from serving.journal.health import look_at
+from serving.journal.segments import REJECTED
 from serving.routing.catalog import digest_of
 from serving.settings import Settings
 from serving.store import schema
 from serving.store.embedded import open_store
 
+_LONGEST_LAG_SECONDS = 60.0
 _INITIALISE = "Run `strop up` or `strop migrate`."
 
 
@@ -27,6 +31,7 @@ def check_home(settings: Settings) -> Iterator[Finding]:
     yield check_sign_key(settings.sign_key)
     yield check_mode("admin.key", settings.admin_key, 0o600)
     yield check_mode("journal", settings.journal_dir, 0o700)
+    yield from check_engine_logs(settings)
     yield from check_database(settings)
 
 
@@ -64,6 +69,18 @@ def check_mode(name: str, path: Path, allowed: int) -> Finding:
     return ok(name, f"mode {mode:04o}")
 
 
+def check_engine_logs(settings: Settings) -> Iterator[Finding]:
+    """What engines printed since their last start shows no fault that is known."""
+    for log in sorted(settings.log_dir.glob("engine-*.log")):
+        mend = mend_in(log)
+        if mend is None:
+            yield ok(log.stem, "its log shows no known fault")
+        elif holder_of(settings) is None:
+            yield fault(log.stem, f"{log} shows why it did not run.", mend)
+        else:  # it may have got over it by now
+            yield note(log.stem, f"{log} shows a known fault. {mend}")
+
+
 def check_database(settings: Settings) -> Iterator[Finding]:
     """The database answers, has this version's schema, and knows admin.key."""
     try:
@@ -71,6 +88,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             yield ok("database", "answers")
             yield check_schema(connection)
             yield check_admin_key(connection, settings.admin_key)
+            yield from check_journal(connection, settings.journal_dir)
             yield from check_pools(connection, {pool.name for pool in settings.all_pools})
     except (psycopg.Error, StropError) as error:
         yield fault(
@@ -93,6 +111,36 @@ def check_schema(connection: psycopg.Connection) -> Finding:
     return fault(
         "schema", f"The database has schema {found}, this version needs {wanted}.", _INITIALISE
     )
+
+
+def check_journal(connection: psycopg.Connection, folder: Path) -> Iterator[Finding]:
+    """The journal is in the database: nothing waits for long, nothing was set aside."""
+    query = "SELECT name, num_bytes FROM strop_segment WHERE finished_at IS NULL"
+    try:
+        ingested: dict[str, int] = dict(connection.execute(query).fetchall())
+    except psycopg.errors.UndefinedTable:  # another check says so
+        connection.rollback()
+        return
+    health = look_at(folder, ingested)
+    waits = f"{health.num_unread_bytes} bytes not in the database yet"
+    if health.lag_seconds > _LONGEST_LAG_SECONDS:
+        since = f"{waits}, the oldest for {health.lag_seconds:.0f} s"
+        yield note("ingest", f"{since}: a worker takes them in, which `strop up` runs.")
+    else:
+        yield ok("ingest", waits)
+    if health.num_damaged:
+        yield fault(
+            "damaged journal",
+            f"{health.num_damaged} segments in {folder} are damaged; what stood before the damage "
+            "is stored.",
+            "Rename each back without `.damaged` once it is repaired, else remove it.",
+        )
+    if health.num_rejected:
+        yield fault(
+            "rejected records",
+            f"{health.num_rejected} records could not be stored; the worker's log says why.",
+            f"Move them from {folder / REJECTED} into {folder} to try them again, else remove them.",
+        )
 
 
 def check_pools(connection: psycopg.Connection, known: set[str]) -> Iterator[Finding]:

@@ -41,11 +41,16 @@ def find_mend(text: str) -> str | None:
     return None
 
 
+def mend_in(log: Path) -> str | None:
+    """Return the mend for the first known fault in a log's last bytes, None where none is known."""
+    return find_mend(log.read_bytes()[-_NUM_BYTES:].decode(errors="replace"))
+
+
 def explain(error: ConfigurationError, log_dir: Path) -> ConfigurationError:
     """Return the error of a child that never came up, with its mend where its log shows one."""
     for log in log_dir.glob("*.log"):
         if str(log) in error.message:
-            mend = find_mend(log.read_bytes()[-_NUM_BYTES:].decode(errors="replace"))
+            mend = mend_in(log)
             if mend:
                 return ConfigurationError(f"{error.message} {mend}", code=error.code)
     return error

@@ -21,7 +21,7 @@ def _show(body: Json) -> None:
         {
             "home": body["home"],
             "address": body["address"],
-            "journal": f"{body['journal']['unread_bytes']} bytes not in the database yet",
+            "journal": tell_journal(body["journal"]),
         }
     )
     click.echo()
@@ -53,3 +53,15 @@ def _show(body: Json) -> None:
     for alias in body["aliases"]:
         click.echo(alias["summary"])
         click.echo(f"  Learning: {alias['learning']}")
+
+
+def tell_journal(journal: Json) -> str:
+    """Say what waits for ingest, and what could not be stored, which is seldom anything."""
+    said = [f"{journal['unread_bytes']} bytes not in the database yet"]
+    if journal["unread_bytes"]:
+        said.append(f"the oldest for {journal['lag_seconds']:.1f} s")
+    if journal["damaged_segments"]:
+        said.append(f"{journal['damaged_segments']} damaged segments set aside")
+    if journal["rejected_records"]:
+        said.append(f"{journal['rejected_records']} rejected records kept")
+    return ", ".join(said)

@@ -1,5 +1,6 @@
 """What runs and what is served, in one look: `strop status` and `/api/status`."""
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from gateway.operations.aliases import describe_aliases
 from gateway.operations.learning import tell_learning
 from gateway.operations.resources import Json, Resources
 from serving.home import holder_of
-from serving.journal.records import SUFFIX
+from serving.journal.health import JournalHealth, look_at
 from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store import aliases as alias_store
@@ -31,6 +32,7 @@ async def show_status(resources: Resources) -> Json:
         gateways = await workers.list_live_workers(session)
         unfinished = select(Segment).where(col(Segment.finished_at).is_(None))
         ingested = {row.name: row.num_bytes for row in await session.exec(unfinished)}
+    health = await asyncio.to_thread(look_at, settings.journal_dir, ingested)
     pools = [
         describe_pool(pool, [engine.url for engine in resources.engines[pool.name]], replicas)
         for pool in settings.all_pools
@@ -41,7 +43,7 @@ async def show_status(resources: Resources) -> Json:
         "processes": running_processes(settings),
         "pools": pools,
         "gateways": [describe_gateway(row) for row in gateways],
-        "journal": {"unread_bytes": unread_bytes(settings.journal_dir, ingested)},
+        "journal": describe_journal(health),
         "aliases": [
             {
                 **alias,
@@ -92,10 +94,14 @@ def describe_gateway(row: GatewayWorker) -> Json:
     }
 
 
-def unread_bytes(folder: Path, ingested: dict[str, int]) -> int:
-    """Return how many bytes of journal the database has not got yet."""
-    sizes = {path.name: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
-    return sum(max(0, size - ingested.get(name, 0)) for name, size in sizes.items())
+def describe_journal(health: JournalHealth) -> Json:
+    """Return what waits for ingest, and what could not be stored."""
+    return {
+        "unread_bytes": health.num_unread_bytes,
+        "lag_seconds": round(health.lag_seconds, 1),
+        "damaged_segments": health.num_damaged,
+        "rejected_records": health.num_rejected,
+    }
 
 
 def summarise(alias: Json, gateways: list[GatewayWorker], pools: list[Json]) -> str:

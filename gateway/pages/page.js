@@ -136,7 +136,10 @@ function showGateways(gateways, journal) {
     ),
   );
   find("gateway-rows").replaceChildren(...rows);
-  find("journal").textContent = `Journal: ${journal.unread_bytes} bytes not in the database yet.`;
+  const lost = journal.damaged_segments + journal.rejected_records;
+  const mend = lost ? ` ${lost} pieces could not be stored: strop doctor says what to do.` : "";
+  find("journal").textContent =
+    `Journal: ${journal.unread_bytes} bytes not in the database yet.${mend}`;
   find("gateways").hidden = false;
 }
 

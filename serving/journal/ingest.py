@@ -13,7 +13,6 @@ A kill between any two steps repeats work, and repeating changes nothing: rows a
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -31,6 +30,7 @@ from serving.journal.reader import (
     Entry,
     Reading,
     Reject,
+    age_of_oldest,
     keep_reject,
     read_entries,
     rows_of,
@@ -163,7 +163,7 @@ async def _store(
     report.num_unmatched += written.num_unmatched
     report.num_skipped += reading.num_skipped
     report.num_rejected += len(rejects)
-    report.lag_seconds = max(report.lag_seconds, _age_of_oldest(reading.entries))
+    report.lag_seconds = max(report.lag_seconds, age_of_oldest(reading.entries))
 
 
 async def _write_or_isolate(
@@ -263,8 +263,3 @@ def _remove(progress: Progress, report: IngestReport) -> None:
         report.num_damaged += 1
     else:
         progress.segment.path.unlink()
-
-
-def _age_of_oldest(entries: Sequence[Entry]) -> float:
-    times = [entry.row.get("given_at") or entry.row["begun_at"] for entry in entries]
-    return max(0.0, time.time() - min(times).timestamp()) if times else 0.0

@@ -1,6 +1,7 @@
 """The journal's reader: from a segment's bytes to rows, a bounded batch at a time."""
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 from serving.journal.frames import Frame, Tail, pack, read_batch
 from serving.journal.records import MAGIC, Begin, End, Feedback, Record
 from serving.journal.rows import Row, Rows, begin_row, end_row, feedback_row
-from serving.journal.segments import Segment, segment_path
+from serving.journal.segments import DAMAGED, REJECTED, Segment, segment_path
 
 logger = logging.getLogger("strop.serving")
 
@@ -96,12 +97,18 @@ def rows_of(entries: Iterable[Entry]) -> Rows:
     return rows
 
 
+def age_of_oldest(entries: Iterable[Entry]) -> float:
+    """Return how many seconds ago the oldest inference or rating came; 0 without any."""
+    times = [entry.row.get("given_at") or entry.row["begun_at"] for entry in entries]
+    return max(0.0, time.time() - min(times).timestamp()) if times else 0.0
+
+
 def keep_reject(segment: Segment, reject: Reject) -> None:
     """Put a record into `rejected/` beside its segment, as a segment of its own.
 
     Moved back into the journal's folder, it is tried again.
     """
-    folder = segment.path.parent / "rejected"
+    folder = segment.path.parent / REJECTED
     folder.mkdir(mode=0o700, exist_ok=True)
     number = segment.number * 10**12 + reject.frame.offset
     path = segment_path(folder, segment.worker_id, number)
@@ -118,7 +125,7 @@ def keep_reject(segment: Segment, reject: Reject) -> None:
 
 def set_aside(segment: Segment, offset: int) -> Path:
     """Rename a segment that is damaged at `offset`, so that nobody reads or removes it."""
-    kept = segment.path.with_name(segment.path.name + ".damaged")
+    kept = segment.path.with_name(segment.path.name + DAMAGED)
     segment.path.rename(kept)
     logger.error(
         "%s is damaged at byte %d; the records before it are stored, the file is kept as %s",

@@ -17,6 +17,11 @@ _NAME = re.compile(
 )
 _DRAFT_SECONDS = 60
 
+DAMAGED = ".damaged"
+"""Ends the name of a segment that was set aside."""
+REJECTED = "rejected"
+"""The folder beside the segments for records that no row can be made of."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Segment:

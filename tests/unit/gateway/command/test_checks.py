@@ -3,8 +3,11 @@
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 
+import msgspec
+import psycopg
 import pytest
 
 from gateway.command import checks, home_checks
@@ -13,8 +16,12 @@ from gateway.command.up import refuse_faults
 from serving.errors import ConfigurationError
 from serving.home import hold_home, make_folders
 from serving.ids import make_sign_key
+from serving.journal.frames import pack
+from serving.journal.records import MAGIC
 from serving.sections import EngineSettings, PoolSettings
 from serving.settings import Settings
+from serving.store.embedded import PostgresServer, database_url
+from tests.journal import make_begin, make_feedback
 
 
 @pytest.mark.parametrize(("version", "is_fault"), [((3, 10), True), ((3, 11), False)])
@@ -158,3 +165,41 @@ def test_the_error_of_a_dead_engine_gains_the_mend(tmp_path: Path) -> None:
     assert "pip uninstall" in explain(error, tmp_path).message
     other = ConfigurationError("something else")
     assert explain(other, tmp_path) is other
+
+
+def test_the_doctor_reads_the_logs_of_engines(tmp_path: Path) -> None:
+    """A known fault of the last start is a fault with its mend; while `strop up` runs, a note."""
+    settings = Settings(home=tmp_path)
+    settings.log_dir.mkdir(parents=True)
+    (settings.log_dir / "engine-default-0.log").write_text("OSError: Address already in use\n")
+    (settings.log_dir / "engine-default-1.log").write_text("all is well\n")
+    taken, fine = home_checks.check_engine_logs(settings)
+    assert taken.is_fault
+    assert "engine.port" in str(taken.mend)
+    assert fine.is_ok
+    with hold_home(settings):
+        taken, _ = home_checks.check_engine_logs(settings)
+    assert not taken.is_fault
+    assert "engine.port" in taken.message
+
+
+def test_the_doctor_names_what_the_journal_could_not_store(
+    postgres: PostgresServer, database_name: str, tmp_path: Path
+) -> None:
+    """What waits for long, what was set aside, and what was rejected, each with its mend."""
+    url = database_url(postgres, database_name)
+    with psycopg.connect(url) as connection:
+        (nothing,) = home_checks.check_journal(connection, tmp_path)
+        assert nothing.is_ok
+        hour_ago = round((time.time() - 3600) * 1000)
+        old = msgspec.msgpack.encode(make_feedback(make_begin(), given_at_ms=hour_ago))
+        (tmp_path / "w-1.000001.journal").write_bytes(MAGIC + pack(old))
+        (tmp_path / "w-1.000000.journal.damaged").touch()
+        (tmp_path / "rejected").mkdir()
+        (tmp_path / "rejected" / "w-1.000007.journal").touch()
+        waits, damaged, rejected = home_checks.check_journal(connection, tmp_path)
+    assert (waits.is_ok, waits.is_fault) == (False, False)
+    assert "the oldest for 36" in waits.message
+    assert ("1 segments" in damaged.message, "1 records" in rejected.message) == (True, True)
+    assert damaged.is_fault
+    assert rejected.is_fault

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from monitoring.ingest import IngestMetrics
 from retrain.worker import make_jobs
 from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 from serving.fleet.engine import OpenAIEngine, VllmEngine
@@ -153,9 +154,11 @@ async def test_the_ingest_sidecar_needs_no_upstreams_key(
     """Only jobs that ask engines do; they say so at the start."""
     settings = Settings(home=tmp_path, pools=POOLS)
     async with httpx.AsyncClient() as client:
-        assert [job.name for job in make_jobs(settings, database, client, "ingest")] == ["ingest"]
+        assert [
+            job.name for job in make_jobs(settings, database, client, "ingest", IngestMetrics())
+        ] == ["ingest"]
         with pytest.raises(ConfigurationError, match=r"\$UPSTREAM_KEY"):
-            make_jobs(settings, database, client, None)
+            make_jobs(settings, database, client, None, IngestMetrics())
 
 
 def test_an_upstream_without_an_address_is_refused() -> None:
