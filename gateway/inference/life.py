@@ -48,8 +48,8 @@ async def _answer(
     runtime: Runtime, endpoint: Endpoint, headers: Headers, receive: Receive, reply: Reply
 ) -> None:
     principal = authenticate(runtime.catalog, _text(headers, b"authorization"))
-    body = await read_json(receive, headers, runtime.settings.gateway)
-    asked = authorise(endpoint, body)
+    # What is not authorised is let go of at once; it may be large.
+    asked = authorise(endpoint, await read_json(receive, headers, runtime.settings.gateway))
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
     reply.headers = order.reply_headers
     with (

@@ -7,24 +7,28 @@ refused by name. All others are accepted, not forwarded, and named in `x-strop-i
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from gateway.policy.checks import (
     Check,
+    UnfitError,
     array,
+    at,
     flag,
+    hold,
     integer,
+    integers,
     label,
     number,
     one_of,
     pick,
     record,
-    refuse,
     text,
     text_or_texts,
 )
 from gateway.policy.messages import messages
-from gateway.policy.schemas import response_format, structured_outputs, tool, tool_choice
+from gateway.policy.schemas import response_format, structured_outputs, tool_choice, tools
 from serving.errors import InvalidRequestError
 
 _MAX_TOKENS = 2**20
@@ -33,33 +37,34 @@ _MAX_PROMPTS = 64
 _ANY_LENGTH = text(2**31)
 
 
-def _stream_options(value: Any, name: str) -> Any:
-    return pick(value, name, {"include_usage": flag, "continuous_usage_stats": flag})
+def _stream_options(value: Any) -> Any:
+    return pick(value, {"include_usage": flag, "continuous_usage_stats": flag})
 
 
-def _logit_bias(value: Any, name: str) -> Any:
-    if len(record(value, name)) > 300:
-        raise refuse(name, "an object of at most 300 tokens")
+def _logit_bias(value: Any) -> Any:
+    if len(record(value)) > 300:
+        raise UnfitError("an object of at most 300 tokens")
     in_range = number(-100, 100)
     for token, bias in value.items():
         if not token.isascii() or not token.isdigit() or len(token) > 10:
-            raise refuse(name, "an object whose keys are token ids")
-        in_range(bias, f"{name}.{token}")
+            raise UnfitError("an object whose keys are token ids")
+        at(f".{token}", bias, in_range)
     return value
 
 
-def _prompt(value: Any, name: str) -> Any:
+def _prompt(value: Any) -> Any:
     """Take a text, token ids, or several of either."""
-    if isinstance(value, str):
-        return value
-    tokens = array(_MAX_TOKENS, integer(0, _MAX_TOKEN_ID), min_items=1)
-    if isinstance(value, list) and value and not isinstance(value[0], str | list):
-        return tokens(value, name)
-    each: Check = lambda item, path: (  # noqa: E731 - a check like the others, used once
-        item if isinstance(item, str) else tokens(item, path)
-    )
-    return array(_MAX_PROMPTS, each, min_items=1)(value, name)
+    if isinstance(value, list) and value and isinstance(value[0], str | list):
+        return _prompts(value)
+    return _text_or_tokens(value)
 
+
+def _text_or_tokens(value: Any) -> Any:
+    return value if isinstance(value, str) else _tokens(value)
+
+
+_tokens = integers(_MAX_TOKENS, 0, _MAX_TOKEN_ID, min_items=1)
+_prompts = array(_MAX_PROMPTS, _text_or_tokens, min_items=1)
 
 _SAMPLING: dict[str, Check] = {
     "temperature": number(0, 2),
@@ -74,7 +79,7 @@ _SAMPLING: dict[str, Check] = {
     "max_tokens": integer(1, _MAX_TOKENS),
     "min_tokens": integer(0, _MAX_TOKENS),
     "stop": text_or_texts(4, 256),
-    "stop_token_ids": array(64, integer(0, _MAX_TOKEN_ID)),
+    "stop_token_ids": integers(64, 0, _MAX_TOKEN_ID),
     "logit_bias": _logit_bias,
     "ignore_eos": flag,
     "skip_special_tokens": flag,
@@ -105,7 +110,7 @@ CHAT = Endpoint(
         "max_completion_tokens": integer(1, _MAX_TOKENS),
         "logprobs": flag,
         "top_logprobs": integer(0, 20),
-        "tools": array(64, tool),
+        "tools": tools,
         "tool_choice": tool_choice,
         "parallel_tool_calls": flag,
         "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
@@ -152,6 +157,7 @@ _REFUSED_PREFIX = "guided_"  # regular expressions and grammars, under vLLM's ol
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMED = 20
+_MAX_FIELDS = 256
 _MODEL = label(256)
 
 
@@ -186,6 +192,8 @@ def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
     Raises:
         InvalidRequestError: a field is refused, missing or out of bounds; `param` names it.
     """
+    if len(body) > _MAX_FIELDS:
+        raise InvalidRequestError(f"A request may have {_MAX_FIELDS} fields.")
     _refuse_dangerous(body)
     for needed in ("model", endpoint.required):
         if body.get(needed) is None:
@@ -193,15 +201,16 @@ def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
                 f"`{needed}` is required.", param=needed, code="missing_required_parameter"
             )
     fields = {
-        name: check(body[name], name)
+        name: hold(body[name], name, check)
         for name, check in endpoint.fields.items()
         if body.get(name) is not None
     }
-    unknown = [name for name in body if name not in endpoint.fields and name != "model"]
+    unknown = (name for name in body if name not in endpoint.fields and name != "model")
+    plain = (name for name in unknown if _PLAIN_NAME.fullmatch(name))
     return Asked(
-        model=_MODEL(body["model"], "model"),
+        model=hold(body["model"], "model", _MODEL),
         fields=fields,
-        ignored=tuple(name for name in unknown if _PLAIN_NAME.fullmatch(name))[:_MAX_NAMED],
+        ignored=tuple(islice(plain, _MAX_NAMED)),
     )
 
 

@@ -2,15 +2,34 @@
 
 from typing import Any
 
-from gateway.policy.checks import Check, array, label, nested, one_of, pick, record, refuse, text
+from gateway.policy.checks import (
+    Check,
+    UnfitError,
+    array,
+    at,
+    label,
+    nested,
+    one_of,
+    pick,
+    record,
+    text,
+)
 
 _ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
 _ANY_LENGTH = text(2**31)
+_MAX_MESSAGES = 1000
+_MAX_PARTS = 4096
+"""Parts and tool calls of all messages together."""
+_MAX_CALL_VALUES = 100
 
 
-def messages(value: Any, name: str) -> Any:
-    """Take a conversation of 1 to 1,000 messages; only known fields go on."""
-    return array(1000, _message, min_items=1)(value, name)
+def messages(value: Any) -> Any:
+    """Take a conversation of bounded length; only known fields go on."""
+    if not isinstance(value, list) or len(value) > _MAX_MESSAGES:
+        raise UnfitError(f"an array of 1 to {_MAX_MESSAGES} messages")
+    if _count_parts(value) > _MAX_PARTS:
+        raise UnfitError(f"a conversation of at most {_MAX_PARTS} parts and tool calls")
+    return _conversation(value)
 
 
 def has_system_prompt(conversation: list[dict[str, Any]]) -> bool:
@@ -18,33 +37,45 @@ def has_system_prompt(conversation: list[dict[str, Any]]) -> bool:
     return any(message["role"] in ("system", "developer") for message in conversation)
 
 
-def _message(value: Any, name: str) -> Any:
-    role = _ROLES(record(value, name).get("role"), f"{name}.role")
-    return {"role": role, **pick(value, name, _FIELDS)}
+def _message(value: Any) -> Any:
+    role = at(".role", record(value).get("role"), _ROLES)
+    return {"role": role, **pick(value, _FIELDS)}
 
 
-def _content(value: Any, name: str) -> Any:
-    if isinstance(value, str):
-        return value
-    return array(256, _part)(value, name)
+def _content(value: Any) -> Any:
+    return value if isinstance(value, str) else _parts(value)
 
 
-def _part(value: Any, name: str) -> Any:
+def _part(value: Any) -> Any:
     # Without its `type` a part is whatever the engine guesses from its keys: not here.
-    kind = one_of(*_PARTS)(record(value, name).get("type"), f"{name}.type")
-    return {"type": kind, kind: _PARTS[kind](value.get(kind), f"{name}.{kind}")}
+    kind = at(".type", record(value).get("type"), _KINDS)
+    return {"type": kind, kind: at("." + kind, value.get(kind), _PARTS[kind])}
 
 
-def _media(value: Any, name: str) -> Any:
+def _media(value: Any) -> Any:
     """Take media that is in the request itself. An address would make the engine fetch it."""
-    found = pick(value, name, {"url": _ANY_LENGTH, "detail": one_of("auto", "low", "high")})
+    found = pick(value, _MEDIA)
     if not found.get("url", "").startswith("data:"):
-        raise refuse(f"{name}.url", "a data: URL; nothing is fetched from elsewhere")
+        raise UnfitError("a data: URL; nothing is fetched from elsewhere", ".url")
     return found
 
 
-def _audio(value: Any, name: str) -> Any:
-    return pick(value, name, {"data": _ANY_LENGTH, "format": label(16)})
+def _audio(value: Any) -> Any:
+    return pick(value, _AUDIO)
+
+
+def _count_parts(conversation: list[Any]) -> int:
+    found = (
+        message.get(name)
+        for message in conversation
+        if isinstance(message, dict)
+        for name in ("content", "tool_calls")
+    )
+    return sum(len(parts) for parts in found if isinstance(parts, list))
+
+
+_MEDIA: dict[str, Check] = {"url": _ANY_LENGTH, "detail": one_of("auto", "low", "high")}
+_AUDIO: dict[str, Check] = {"data": _ANY_LENGTH, "format": label(16)}
 
 
 _PARTS: dict[str, Check] = {
@@ -56,12 +87,17 @@ _PARTS: dict[str, Check] = {
     "input_audio": _audio,
 }
 
+_KINDS = one_of(*_PARTS)
+_parts = array(256, _part)
+
 _FIELDS: dict[str, Check] = {
     "content": _content,
     "name": label(128),
-    "tool_calls": array(128, nested),
+    "tool_calls": array(128, nested(_MAX_CALL_VALUES)),
     "tool_call_id": label(256),
     "refusal": _ANY_LENGTH,
     "reasoning": _ANY_LENGTH,
     "reasoning_content": _ANY_LENGTH,
 }
+
+_conversation = array(_MAX_MESSAGES, _message, min_items=1)

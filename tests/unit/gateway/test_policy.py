@@ -1,16 +1,20 @@
 """What a request may ask of an engine."""
 
+import time
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.fields import CHAT, COMPLETIONS, authorise
 from serving.errors import InvalidRequestError
 
 CONVERSATION = [{"role": "user", "content": "Hello"}]
+
+
+WIDE = {"enum": ["a"] * 4990}  # a schema of nearly the size that one may have
 
 
 def chat(**fields: Any) -> dict[str, Any]:
@@ -73,6 +77,8 @@ def test_known_fields_go_on_and_unknown_ones_are_named() -> None:
         ("messages", []),
         ("messages", "Hello"),
         ("messages", [{"role": "user", "content": "a"}] * 1001),
+        ("messages", [{"role": "user", "content": [{"type": "text", "text": "a"}] * 5}] * 820),
+        ("messages", [{"role": "assistant", "tool_calls": [{}] * 5}] * 820),
         ("messages", [{"role": "wizard", "content": "a"}]),
         ("messages", [{"content": "a"}]),
         ("user", "a\0b"),
@@ -87,6 +93,11 @@ def test_known_fields_go_on_and_unknown_ones_are_named() -> None:
         ("response_format", schema_format({"type": "string", "pattern": 5})),
         ("response_format", schema_format({"enum": ["a"] * 6000})),
         ("response_format", schema_format({"maximum": 10**30})),
+        ("response_format", schema_format({"patternProperties": {"a": {}}})),
+        ("tools", [{"type": "function", "function": {"name": "f", "parameters": WIDE}}] * 5),
+        ("tools", [{"type": "web_search"}]),
+        ("tool_choice", "always"),
+        ("stop_token_ids", [1, 2.5]),
     ],
 )
 def test_what_hurts_is_refused_by_name(field: str, value: Any) -> None:
@@ -179,6 +190,53 @@ def test_bad_prompts_of_completions(prompt: Any) -> None:
         authorise(COMPLETIONS, {"model": "m", "prompt": prompt})
 
 
+DEEP = {"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}, {"type": "odd"}]}}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        (
+            "messages",
+            [*CONVERSATION, {"role": "user", "content": [{"type": "x"}]}],
+            "[1].content[0].type",
+        ),
+        ("messages", [{"role": "user", "content": [{"type": "text"}]}], "[0].content[0].text"),
+        ("messages", [{"role": "tool", "name": 5}], "[0].name"),
+        (
+            "messages",
+            [{"role": "assistant", "tool_calls": ["a", ["a"] * 100]}],
+            "[0].tool_calls[1]",
+        ),
+        ("response_format", schema_format(DEEP), ".json_schema.schema.properties.a.anyOf[1].type"),
+        ("tools", [{"type": "function", "function": {"name": 5}}], "[0].function.name"),
+        ("logit_bias", {"7": 101}, ".7"),
+        ("stream_options", {"include_usage": 1}, ".include_usage"),
+        ("structured_outputs", {"choice": ["a", 1]}, ".choice[1]"),
+    ],
+)
+def test_a_refusal_names_the_place(field: str, value: Any, path: str) -> None:
+    """`param` leads to the value at fault, however deep, and the message names it."""
+    with pytest.raises(InvalidRequestError) as caught:
+        authorise(CHAT, chat(**{field: value}))
+    assert caught.value.param == field + path
+    assert f"`{field}{path}` must be " in caught.value.message
+
+
+def test_a_body_has_so_many_fields() -> None:
+    """Looking at names takes time too."""
+    with pytest.raises(InvalidRequestError, match="fields"):
+        authorise(CHAT, chat(**{f"x{number}": 1 for number in range(300)}))
+
+
+def test_a_million_tokens_hold_up_nobody() -> None:
+    """One by one they took half a second, in which one process answers no one else."""
+    body = {"model": "m", "prompt": [1] * 2**20}
+    begun_at = time.thread_time()
+    authorise(COMPLETIONS, body)
+    assert time.thread_time() - begun_at < 0.25
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
@@ -187,7 +245,6 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*CHAT.fields, "model", "api_base", "other"]), anything))
-@settings(deadline=None, max_examples=100)
 def test_no_body_is_a_fault_of_ours(body: dict[str, Any]) -> None:
     """Any JSON object is authorised or refused; nothing else is ever raised."""
     with suppress(InvalidRequestError):
