@@ -1,18 +1,29 @@
 """A candidate before the gate: base, champion and candidate answer the same questions."""
 
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.evaluate import evaluate_release, known_evaluation
 from retrain.gate import Freshness, judge
 from retrain.shop import Shop
+from serving.store.database import reason_of
 from serving.store.evaluations import count_fresh_items, get_set
 from serving.store.learning import Dataset, Evaluation, EvaluationSet, Run
 from serving.store.releases import get_release
+from serving.store.runs import lock_run
 from serving.store.tables import Alias, Release
+
+log = logging.getLogger("strop.retrain")
+
+_TELL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +63,48 @@ async def judge_run(shop: Shop, run: Run) -> Judged | None:
     for name, release in contest.releases.items():
         known = await known_evaluation(shop, contest.evaluation_set, release)
         if known is None:
-            await evaluate_release(
-                shop, contest.alias, contest.evaluation_set, release, run_id=run.id
-            )
+            async with _telling(shop, run, name, contest.evaluation_set.num_items) as count:
+                await evaluate_release(
+                    shop,
+                    contest.alias,
+                    contest.evaluation_set,
+                    release,
+                    run_id=run.id,
+                    on_answer=count,
+                )
             return None
         found[name] = known
     return _judge(contest, found)
+
+
+@asynccontextmanager
+async def _telling(
+    shop: Shop, run: Run, name: str, num_items: int
+) -> AsyncGenerator[Callable[[], None]]:
+    """Yield what counts an answer; once a second the count goes into the run's row."""
+    num_answered = 0
+
+    def count() -> None:
+        nonlocal num_answered
+        num_answered += 1
+
+    async def tell() -> None:
+        assert run.id is not None
+        while True:
+            progress = {"evaluating": name, "answered": num_answered, "num_items": num_items}
+            async with shop.database.session() as session:
+                (await lock_run(session, run.id)).progress = progress
+            await asyncio.sleep(_TELL_SECONDS)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield count
+    finally:
+        telling.cancel()
+        (outcome,) = await asyncio.gather(telling, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            why = reason_of(outcome) if isinstance(outcome, DBAPIError) else repr(outcome)
+            log.warning("run %s cannot tell how far it is: %s", run.id, why)
 
 
 def _judge(contest: _Contest, found: dict[str, Evaluation]) -> Judged:

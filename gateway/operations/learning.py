@@ -44,7 +44,7 @@ def _doing(run: Run) -> str:
         case RunState.TRAINING:
             return f"trains{_tell_progress(run.progress)}"
         case _:
-            return "is being evaluated"
+            return f"is being evaluated{_tell_answers(run.progress)}"
 
 
 def _tell_ended(run: Run) -> str:
@@ -68,6 +68,13 @@ def _tell_progress(progress: dict[str, Any]) -> str:
     if progress.get("seconds_left") is not None:
         parts.append(f"about {_tell_seconds(progress['seconds_left'])} left")
     return ": " + ", ".join(parts)
+
+
+def _tell_answers(progress: dict[str, Any]) -> str:
+    if "evaluating" not in progress:  # what is there is still the training's
+        return ""
+    name, done, num_items = (progress[key] for key in ("evaluating", "answered", "num_items"))
+    return f": {name} has answered {done} of {num_items}"
 
 
 def _tell_seconds(seconds: float) -> str:

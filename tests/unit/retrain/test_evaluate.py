@@ -1,4 +1,4 @@
-"""Evaluating a release that no run evaluates, as `strop eval` does: a candidate, asked for by hand."""
+"""Evaluating a release: what it holds is not unloaded, and how far it is can be seen."""
 
 import asyncio
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 
 from retrain.evaluate import evaluate_release
+from retrain.learn import advance_runs
 from serving.fleet.adapters import import_adapter
 from serving.fleet.reconcile import reconcile
 from serving.store.evaluations import get_set
-from serving.store.learning import Split
+from serving.store.learning import RunState, Split
 from serving.store.tables import Adapter, Alias, Release
 from tests.adapters import make_adapter
 from tests.learning import World, tickets
@@ -49,3 +50,25 @@ async def test_an_adapter_under_evaluation_is_not_unloaded(
         assert (await evaluating).summary["num_items"] == 3
     await reconcile(world.database, world.settings, world.shop.engines)
     assert await world.engine.list_adapters() == {}
+
+
+async def test_a_run_tells_how_many_items_are_answered(world: World) -> None:
+    """While base, champion or candidate answers, the run's row has the count."""
+    await world.import_all()
+    run = await world.advance_to(await world.queue(), RunState.EVALUATING)
+    may_answer = asyncio.Event()
+
+    async def answer_three(_: dict[str, Any]) -> httpx.Response:
+        if world.num_asked > 3:
+            await may_answer.wait()
+        return httpx.Response(200, json={"choices": [{"message": {"content": "billing"}}]})
+
+    world.answer = answer_three
+    evaluating = asyncio.create_task(advance_runs(world.shop))
+    async with asyncio.timeout(60):
+        while (await world.run(run.id)).progress.get("answered") != 3:  # noqa: ASYNC110 - a row
+            await asyncio.sleep(0.01)
+        told = (await world.run(run.id)).progress
+        may_answer.set()
+        await evaluating
+    assert told == {"evaluating": "base", "answered": 3, "num_items": 500}
