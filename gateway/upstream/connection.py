@@ -23,7 +23,7 @@ _RACE_SECONDS: Final = 1.0
 
 
 class Connection(asyncio.Protocol):
-    """An open connection; it keeps itself in `living` for as long as it is one."""
+    """An open connection; it takes itself out of `living` when it is none any more."""
 
     def __init__(self, origin: Origin, living: set["Connection"]) -> None:
         self.origin = origin
@@ -162,9 +162,12 @@ class Connection(asyncio.Protocol):
     # What follows is called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to live."""
+        """Note the transport.
+
+        That is not the beginning of the connection's life: when a connect is cancelled just now,
+        uvloop closes the socket and never calls `connection_lost`.
+        """
         self._transport = cast(asyncio.Transport, transport)
-        self._living.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Read on, and no further when the reader lags; what nobody asked for ends it all."""

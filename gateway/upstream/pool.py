@@ -65,9 +65,10 @@ class Pool:
                     origin.port,
                     ssl=self._trusted() if origin.is_tls else None,
                 )
-        if self._is_closed:
+        if self._is_closed or not connection.is_usable:
             connection.abort()
             raise unreachable()
+        self._living.add(connection)
         return connection
 
     def put_back(self, connection: Connection) -> None:

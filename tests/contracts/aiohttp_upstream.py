@@ -1,5 +1,6 @@
 """`Upstream` on aiohttp: the reference that our own client is held against, in tests and benches."""
 
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,9 +17,11 @@ _KEEP_ALIVE_SECONDS = 3.0
 class AiohttpUpstream:
     """`Upstream` on aiohttp. Follows no redirects, knows no proxies, keeps no cookies."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=tls or True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -70,6 +73,7 @@ class _AiohttpResponse:
         connection = self._response.connection
         if connection is not None and connection.protocol is not None:
             connection.protocol.read_timeout = self._idle_seconds
+            connection.protocol.start_timeout()  # the one that runs is still the first byte's
 
 
 @contextmanager

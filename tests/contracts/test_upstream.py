@@ -6,11 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from gateway.upstream.client import SocketUpstream
 from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
 from gateway.upstream.protocol import Deadlines, Upstream, UpstreamResponse
 from serving.errors import EngineError, EngineTimeoutError
-from tests.contracts.aiohttp_upstream import AiohttpUpstream
 from tests.upstream_server import Answer, FakeEngine, Fault, fake_engine
 
 PATIENT = Deadlines(first_byte=30, idle=30)
@@ -22,14 +20,6 @@ async def engine() -> AsyncIterator[FakeEngine]:
     """An engine to fail in every way."""
     async with fake_engine() as found:
         yield found
-
-
-@pytest.fixture(params=[SocketUpstream, AiohttpUpstream])
-async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
-    """Each implementation in turn."""
-    found = request.param()
-    yield found
-    await found.close()
 
 
 async def call(
