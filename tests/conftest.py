@@ -18,7 +18,7 @@ from serving.store.embedded import (
     database_url,
     start_server,
 )
-from tests.scale import Scale
+from tests.scale import Scale, choose_examples
 
 pytest_plugins = ["tests.stack_fixtures"]
 
@@ -29,6 +29,11 @@ _numbers = itertools.count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--prove`: the full counts, and the tests that are only worth it then."""
     parser.addoption("--prove", action="store_true", help="full counts; writes bench/results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set hypothesis up before a test module is read: its decorators look then."""
+    choose_examples(is_full=config.getoption("--prove"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from hypothesis import HealthCheck, settings
 
 RESULTS = Path(__file__).parent / "bench" / "results"
+FEW, FULL = "few", "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,20 @@ class Scale:
         """Write `tests/bench/results/<name>.json` if these are the full counts."""
         if self.is_full:
             write_result(name, figures)
+
+
+def choose_examples(*, is_full: bool) -> None:
+    """Have hypothesis try 50 examples per rule, or the full 500. Time is no fault: cores are shared."""
+    for name, number in ((FEW, 50), (FULL, 500)):
+        settings.register_profile(
+            name, max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        )
+    settings.load_profile(FULL if is_full else FEW)
+
+
+def examples(few: int, full: int) -> int:
+    """Return how many examples a rule gets that takes longer than others."""
+    return full if settings.get_current_profile_name() == FULL else few
 
 
 def write_result(name: str, figures: Mapping[str, Any]) -> Path:

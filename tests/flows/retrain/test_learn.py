@@ -19,6 +19,7 @@ from serving.store.runs import create_run, end_run
 from serving.store.tables import Alias, utc_now
 from serving.types import Task
 from tests.learning import FIRST_HELD_OUT, World, tickets, with_thresholds
+from tests.scale import examples
 
 FRESH = 20_000
 
@@ -177,8 +178,7 @@ async def test_a_promoted_quality_run_counts_for_its_period(world: World) -> Non
 
 
 @settings(
-    deadline=None,
-    max_examples=2,
+    max_examples=examples(2, full=20),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(gaps=st.lists(st.integers(1, 180), min_size=80, max_size=80))

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.inference.events import EventFilter
@@ -47,7 +47,6 @@ def run(filter_: EventFilter, chunks: list[bytes]) -> bytes:
     st.integers(0, 6),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=150)
 def test_any_cutting_is_byte_identical_less_the_usage_event(
     events: list[list[bytes]], end: bytes, cuts: list[int], place: int, has_usage: bool
 ) -> None:
@@ -63,7 +62,6 @@ def test_any_cutting_is_byte_identical_less_the_usage_event(
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=20))
-@settings(deadline=None, max_examples=100)
 def test_any_bytes_pass_through_untouched(stream: bytes, cuts: list[int]) -> None:
     """What is no event stream at all passes through as it is."""
     assert run(EventFilter(drops_usage=True), cut(stream, cuts)) == stream

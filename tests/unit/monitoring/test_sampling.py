@@ -1,12 +1,11 @@
 """Which answers are dealt to reviewers: by the id alone, evenly."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.sampling import is_sampled, place_of
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_share_only_adds(inference_id: str, one: float, other: float) -> None:
     """The place of an id is always the same, in [0, 1); a larger share keeps what a smaller dealt."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.examples import (
@@ -86,7 +86,6 @@ def test_a_file_without_rows_is_refused() -> None:
         parse_examples([b"\n", b"  \n"], "empty.jsonl")
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=60))
 def test_no_line_raises_anything_else(line: bytes) -> None:
     """Whatever the bytes: an example, or the one error."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.periods import check_schedule, period_of
@@ -61,7 +61,6 @@ MOMENTS = st.integers(1_577_836_800, 2_840_140_800).map(
 )
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.sampled_from(["monthly", "quarterly", "semiannual", "annual", "30 2 1 * *"]),
     MOMENTS,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.recipe import SMALL_BASE, Recipe, count_parameters, default_recipe
@@ -63,7 +63,6 @@ def test_evaluations_are_spread_over_the_training() -> None:
     assert recipe.steps_per_evaluation(1) == 1
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.integers(1, 100), min_size=1, max_size=200),
     st.integers(1, 8),

@@ -9,6 +9,7 @@ from retrain.examples import Example, Message
 from retrain.sources import Gathered
 from retrain.split import MIN_TEST_ITEMS, group_of, num_rows_needed, place_rows
 from serving.store.learning import Source
+from tests.scale import examples
 
 KEY = b"a key of this home"
 
@@ -36,7 +37,6 @@ def test_the_test_part_is_the_larger_of_a_tenth_and_500() -> None:
         assert not place_rows(rows, KEY, wants_test=False).test
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=80))
 def test_no_group_is_split_apart(groups: list[int]) -> None:
     """Whatever the groups: each is in one part only, and no row is lost or doubled."""
@@ -56,7 +56,7 @@ def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
     assert place_rows(rows, b"another", wants_test=True) != forwards
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(20, full=500))
 @given(st.integers(1, 12_000), st.booleans())
 def test_the_rows_needed_are_the_fewest_that_are_enough(num_train: int, wants_test: bool) -> None:
     """With that many rows as many train as wanted; with one less, fewer do."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ConfigurationError, NotFoundError
@@ -29,7 +29,6 @@ TENANTS = st.text(min_size=1, max_size=20)
 
 
 @given(tenant=TENANTS, other=TENANTS, is_logged=st.booleans())
-@settings(deadline=None)
 def test_an_id_says_whose_it_is(tenant: str, other: str, is_logged: bool) -> None:
     """Tenant and the not-logged flag are inside, under the MAC."""
     signer = Signer(KEYS)
@@ -53,7 +52,6 @@ def test_an_id_says_when_it_was_made() -> None:
 
 
 @given(times=st.lists(st.integers(0, 2**47), min_size=2, unique=True))
-@settings(deadline=None)
 def test_text_order_is_time_order(times: list[int]) -> None:
     """The database's sort by id is the sort by time, whatever tenants and keys."""
     ids = {
@@ -74,7 +72,6 @@ def test_an_engines_prefix_does_not_matter(prefix: str) -> None:
 
 
 @given(place=st.integers(0, ID_LENGTH - 1), letter=st.sampled_from(ALPHABET))
-@settings(deadline=None, max_examples=300)
 def test_one_changed_letter_is_a_forgery(place: int, letter: str) -> None:
     """Wherever it is: there is no bit that the MAC does not cover."""
     signer = Signer(KEYS)
@@ -87,7 +84,6 @@ def test_one_changed_letter_is_a_forgery(place: int, letter: str) -> None:
 
 
 @given(text=st.one_of(st.text(), st.text(ALPHABET, min_size=ID_LENGTH, max_size=ID_LENGTH)))
-@settings(deadline=None)
 def test_anything_else_is_one_answer(text: str) -> None:
     """Nonsense, too short, another signer's: 404, and never a word about why."""
     signer = Signer(KEYS)

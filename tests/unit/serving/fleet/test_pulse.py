@@ -1,6 +1,6 @@
 """When a silent child is given up: never too early, and always at last."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.fleet.pulse import Pulse
@@ -8,7 +8,6 @@ from serving.fleet.pulse import Pulse
 QUESTIONS = st.lists(st.tuples(st.floats(0, 1000), st.booleans()), max_size=30)
 
 
-@settings(deadline=None, max_examples=100)
 @given(questions=QUESTIONS, patience=st.floats(0.1, 5000))
 def test_a_child_is_lost_only_after_its_whole_patience(
     questions: list[tuple[float, bool]], patience: float

@@ -24,6 +24,7 @@ from serving.store.releases import find_release
 from serving.store.tables import Alias, GatewayWorker, utc_now
 from serving.store.workers import remove_worker
 from serving.types import Task
+from tests.scale import examples
 
 NUM_ADAPTERS = 3
 _numbers = itertools.count(1)
@@ -47,7 +48,8 @@ steps = st.lists(
 
 
 @hypothesis_settings(
-    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8, full=200),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=steps)
 async def test_what_is_needed_is_held_and_what_is_used_is_never_taken(

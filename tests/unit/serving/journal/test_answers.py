@@ -4,12 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.journal.answers import Usage, assemble, split_events, usage_of
 
-RELAXED = settings(deadline=None, max_examples=80)
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=40)
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
@@ -83,7 +82,6 @@ def to_event(draw: st.DrawFn, chunk: dict[str, Any]) -> bytes:
     return end.join(lines) + end + end
 
 
-@RELAXED
 @given(st.data())
 def test_a_streamed_answer_comes_back(data: st.DataObject) -> None:
     """However an answer is cut into events, and the events written, it is put together again."""
@@ -102,7 +100,6 @@ def test_a_streamed_answer_comes_back(data: st.DataObject) -> None:
     assert json.dumps(found, sort_keys=True) == json.dumps(answer, sort_keys=True)
 
 
-@RELAXED
 @given(st.data())
 def test_a_partial_stream_is_a_partial_answer(data: st.DataObject) -> None:
     """Wherever a stream was cut, what came whole before is there, and nothing raises."""
@@ -123,7 +120,6 @@ def test_a_partial_stream_is_a_partial_answer(data: st.DataObject) -> None:
         assert answer["choices"][0]["message"]["content"] == "".join(words[:num_whole])
 
 
-@RELAXED
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(stream: bytes) -> None:
     """An upstream may send anything."""
@@ -147,7 +143,6 @@ JSON = st.recursive(
 )
 
 
-@RELAXED
 @given(st.lists(st.fixed_dictionaries({"choices": JSON, "object": JSON}), max_size=4))
 def test_no_shapes_raise(chunks: list[Any]) -> None:
     """Nor does JSON of the wrong shape."""

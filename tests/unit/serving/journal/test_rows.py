@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.journal.rows import begin_row, end_row, feedback_row, json_text
 from tests.journal import make_begin, make_end, make_feedback
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=50) | st.sampled_from([b"NaN", b"[1e999]", b'"\\ud800"', b"[" * 10**5]))
 def test_every_body_becomes_json(body: bytes) -> None:
     """A body that is JSON keeps its text; any other becomes a JSON string."""

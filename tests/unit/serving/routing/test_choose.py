@@ -8,6 +8,7 @@ from serving.errors import ModelNotFoundError
 from serving.routing.catalog import Alias, Catalog, Principal, Release
 from serving.routing.choose import callable_models, choose, position
 from serving.types import Arm, Role, Task
+from tests.scale import examples
 
 BASES = {"base": "small", "base-large": "large"}
 CHAMPION = Release(id=12, number=2, pool="small", adapter="support-v2")
@@ -48,7 +49,6 @@ def test_without_a_canary_the_champion_answers() -> None:
 
 
 @given(sticky=st.text(st.characters(), max_size=30))
-@settings(deadline=None)
 def test_a_caller_stays_where_it_was_dealt(sticky: str) -> None:
     """Same caller, same canary: same release, whatever the text; surrogates do not break it."""
     first = choose(CANARY, BASES, _caller(), "support", sticky)
@@ -61,7 +61,7 @@ def test_a_caller_stays_where_it_was_dealt(sticky: str) -> None:
 
 
 @given(percent=st.sampled_from([1, 10, 25, 50, 90]), revision=st.integers(0, 1000))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=examples(10, full=100))
 def test_the_propensity_is_the_share_observed(percent: float, revision: int) -> None:
     """Of 4,000 callers the challenger gets its share, within 5 standard deviations."""
     catalog = _catalog(
