@@ -153,16 +153,25 @@ class _Child:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Return when the process has ended, or was killed because it is wedged."""
         pulse = Pulse()
-        while not await _has_ended(process, self._pace.look_seconds):
-            await asyncio.to_thread(shorten, self._log)
-            if self._program.is_ready is None or self._program.patience_seconds is None:
-                continue
-            pulse = pulse.after(asked_at=time.monotonic(), is_well=await self._program.is_ready())
-            patience = self._program.patience_seconds
-            if pulse.is_lost(now=time.monotonic(), patience_seconds=patience):
-                _logger.error("%s has not answered for %.0f s", self._program.name, patience)
-                self._kill_child()
-                return
+        # One task: asyncio keeps every wait for a process, also a cancelled one, until its end.
+        end = asyncio.create_task(process.wait())
+        try:
+            while not await _is_over(end, self._pace.look_seconds):
+                await asyncio.to_thread(shorten, self._log)
+                pulse = await self._feel(pulse)
+                patience = self._program.patience_seconds
+                if patience and pulse.is_lost(now=time.monotonic(), patience_seconds=patience):
+                    _logger.error("%s has not answered for %.0f s", self._program.name, patience)
+                    self._kill_child()
+                    return
+        finally:
+            end.cancel()
+
+    async def _feel(self, pulse: Pulse) -> Pulse:
+        if self._program.is_ready is None or self._program.patience_seconds is None:
+            return pulse
+        asked_at = time.monotonic()
+        return pulse.after(asked_at=asked_at, is_well=await self._program.is_ready())
 
     async def _is_ready(self, started_at: float) -> bool:
         if self._program.is_ready is None:
@@ -238,13 +247,10 @@ def kept(argv: Sequence[str], stop_seconds: float) -> tuple[str, ...]:
     return (*isolated, str(os.getpid()), str(stop_seconds), *argv)
 
 
-async def _has_ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
-    """Wait for the end of a process, for so long at most; return whether it came."""
-    try:
-        await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
+async def _is_over(end: asyncio.Task[int], seconds: float) -> bool:
+    """Wait for an end, for so long at most; return whether it came."""
+    await asyncio.wait({end}, timeout=seconds)
+    return end.done()
 
 
 def _kill_group(pgid: int) -> None:
