@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.journal.answers import Usage, assemble, split_events, usage_of
+from tests.scale import examples
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=40)
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -82,6 +83,7 @@ def to_event(draw: st.DrawFn, chunk: dict[str, Any]) -> bytes:
     return end.join(lines) + end + end
 
 
+@settings(max_examples=examples(20, full=500))
 @given(st.data())
 def test_a_streamed_answer_comes_back(data: st.DataObject) -> None:
     """However an answer is cut into events, and the events written, it is put together again."""
