@@ -18,7 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from retrain.build import build_dataset
 from retrain.executor import TrainingState, TrainingStatus
 from retrain.judge import judge_run
-from retrain.prepare import prepare_training, run_folder, spec_path
+from retrain.prepare import base_to_train, prepare_training, run_folder, spec_path
 from retrain.shop import Shop
 from serving.errors import NotFoundError, StropError, UnavailableError
 from serving.fleet import swap
@@ -76,6 +76,8 @@ async def _step(shop: Shop, run: Run) -> None:
 async def _build(shop: Shop, run: Run) -> None:
     async with shop.database.session() as session:
         alias = await session.get_one(Alias, run.alias_id)
+        # First what fails at once: a build takes seconds, and freezes files.
+        base_to_train(shop.settings, (await get_release(session, _champion_of(alias))).pool)
         dataset = await build_dataset(session, shop.settings, alias)
         (await _mine(session, run)).dataset_id = dataset.id
 

@@ -8,10 +8,11 @@ from retrain.build import dataset_folder
 from retrain.freeze import verify_files
 from retrain.recipe import SMALL_BASE, Recipe, count_parameters, default_recipe
 from retrain.spec import Limits, TrainingSpec, write_spec
-from serving.errors import ConfigurationError
+from serving.errors import ConfigurationError, InvalidRequestError
 from serving.sections import TrainSettings
 from serving.settings import Settings
 from serving.store.learning import Dataset, Run
+from serving.types import PoolKind
 
 
 def run_folder(settings: Settings, run: Run) -> Path:
@@ -24,6 +25,27 @@ def spec_path(settings: Settings, run: Run) -> Path:
     return run_folder(settings, run) / "spec.json"
 
 
+def base_to_train(settings: Settings, pool: str) -> str:
+    """Return the base model on which adapters for a pool are trained.
+
+    Raises:
+        InvalidRequestError: the pool's engines take no adapters.
+        ConfigurationError: the pool is not configured, or names no base model.
+    """
+    found = settings.pool(pool)
+    if found.kind is not PoolKind.VLLM:
+        raise InvalidRequestError(
+            f"The alias serves from pool {pool!r} of kind `{found.kind}`, which takes no adapters, "
+            "so there is nothing to train. Promote a release on a pool of kind `vllm` first."
+        )
+    if not found.base_model:
+        raise ConfigurationError(
+            f"Pool {pool!r} names no base model, so there is nothing to train on. "
+            "Set engine.base_model, or the pool's base_model, to what its engines serve."
+        )
+    return found.base_model
+
+
 async def prepare_training(settings: Settings, run: Run, dataset: Dataset, pool: str) -> None:
     """Write the run's spec, unless it is there: a trainer may be at work on it.
 
@@ -31,7 +53,8 @@ async def prepare_training(settings: Settings, run: Run, dataset: Dataset, pool:
         pool: whose base model is trained on.
 
     Raises:
-        ConfigurationError: the pool names no base model, or the folder cannot be written.
+        InvalidRequestError, ConfigurationError: see `base_to_train`; or the folder cannot be
+            written.
         ConflictError: the dataset's files are not what was frozen.
     """
     if not spec_path(settings, run).exists():
@@ -40,7 +63,7 @@ async def prepare_training(settings: Settings, run: Run, dataset: Dataset, pool:
 
 def _prepare(settings: Settings, run: Run, dataset: Dataset, pool: str) -> None:
     verify_files(settings.dataset_dir, dataset)
-    spec = _spec_of(settings, run, dataset, settings.pool(pool).base_model)
+    spec = _spec_of(settings, run, dataset, base_to_train(settings, pool))
     path = spec_path(settings, run)
     draft = path.with_name(".spec.json")
     try:
@@ -71,11 +94,6 @@ def _spec_of(settings: Settings, run: Run, dataset: Dataset, base_model: str) ->
 
 def _recipe(base_model: str, seed: int) -> Recipe:
     """Return the recipe for the base; one that is known by its hub name only counts as large."""
-    if not base_model:
-        raise ConfigurationError(
-            "The alias's pool names no base model, so there is nothing to train on. "
-            "Set engine.base_model, or the pool's base_model, to what its engines serve."
-        )
     folder = Path(base_model)
     size = count_parameters(folder) if folder.is_dir() else SMALL_BASE
     return default_recipe(size, seed=seed)

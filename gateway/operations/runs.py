@@ -11,10 +11,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from gateway.operations.evaluations import describe_evaluations
 from gateway.operations.learning import tell_run
 from gateway.operations.resources import Json, Resources
+from retrain.prepare import base_to_train
 from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
 from serving.store.datasets import get_dataset
 from serving.store.learning import Evaluation, Run, Trigger
+from serving.store.releases import get_release
 from serving.store.tables import Alias, Release
 from serving.store.workers import silence_of_worker
 
@@ -35,10 +37,14 @@ async def start_run(
     Raises:
         ConflictError: the alias has a run under way.
         NotFoundError: there is no such alias or dataset.
-        InvalidRequestError: the dataset is another alias's.
+        InvalidRequestError: the dataset is another alias's, or its pool takes no adapters.
+        ConfigurationError: its pool names no base model to train on.
     """
     async with resources.database.session() as session:
         alias = await aliases.find_alias(session, name, tenant)
+        assert alias.champion_id is not None
+        champion = await get_release(session, alias.champion_id)
+        base_to_train(resources.settings, champion.pool)
         if dataset_id is not None:
             await _check_dataset(session, alias, dataset_id)
         run = await runs.create_run(

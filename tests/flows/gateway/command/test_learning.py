@@ -54,11 +54,18 @@ def test_a_file_comes_in_whole_or_not_at_all(strop: Strop, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("triage")
-def test_a_run_waits_in_the_queue(strop: Strop) -> None:
-    """Without a worker a run stays queued, one per alias, and says what would take it up."""
-    begun = strop.json("train", "triage")
+def test_a_run_waits_in_the_queue(strop: Strop, tmp_path: Path) -> None:
+    """Without a worker a run stays queued, one per alias, and says what would take it up.
+
+    Where the configuration names no base model, none is begun.
+    """
+    refused = strop.error("train", "triage")
+    assert (refused["code"], "base_model" in refused["message"]) == ("configuration", True)
+    config = tmp_path / "strop.toml"
+    config.write_text('[engine]\nbase_model = "some/hub-name"\n')
+    begun = strop.json("train", "triage", "--config", str(config))
     assert (begun["state"], begun["actor"]) == ("queued", "console")
-    assert strop.error("train", "triage")["code"] == "conflict"
+    assert strop.error("train", "triage", "--config", str(config))["code"] == "conflict"
     shown = strop.json("runs", "show", str(begun["id"]))
     assert "strop up" in shown["summary"]
     assert strop.json("runs", "cancel", str(begun["id"]))["is_cancelled"] is True
