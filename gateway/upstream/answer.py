@@ -103,7 +103,6 @@ class Answer:
         self.status = self._parser.get_status_code()
         self.headers = Headers(self._fields)
         self._fields.clear()
-        self._num_overhead_bytes = 0
         is_framed = "content-length" in self.headers or "transfer-encoding" in self.headers
         if self.status == 101 or not 100 <= self.status <= 599:
             raise ValueError(f"status {self.status} does not answer a POST")
@@ -116,6 +115,7 @@ class Answer:
         self._ends_with_connection = not is_framed and self.status not in _BODILESS
         self.is_last = not self._parser.should_keep_alive()
         self.is_head_complete = True
+        self._num_overhead_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece until it is taken."""

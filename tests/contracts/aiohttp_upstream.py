@@ -1,5 +1,6 @@
 """`Upstream` on aiohttp: the reference that our own client is held against, in tests and benches."""
 
+import io
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +38,11 @@ class AiohttpUpstream:
         )
         with _translated():
             response = await self._session.post(
-                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                url,
+                data=io.BytesIO(body),  # it warns of long bytes
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
             )
         return _AiohttpResponse(response, deadlines.idle)
 
