@@ -16,12 +16,14 @@ from typing import Any
 import httpx
 import psutil
 
+from serving.fleet import keeper
 from serving.settings import Settings, load_settings
 from serving.store.embedded import open_store
 
 ROOT = Path(__file__).parent.parent
 BASE_MODEL = ROOT / "deploy" / "demo" / "base"
 DEMO_ADAPTER = ROOT / "deploy" / "demo" / "adapter"
+KEEPER = Path(keeper.__file__)
 START_SECONDS = 600
 
 
@@ -67,11 +69,15 @@ class Stack:
         return json.loads(done.stdout)
 
     def processes(self, argument: str) -> list[psutil.Process]:
-        """Return the living descendants of `strop up` that were started with `argument`."""
+        """Return the living descendants of `strop up` that were started with `argument`.
+
+        Not the keepers that stand before them, whose arguments are those of their children.
+        """
         found = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if argument in process.cmdline():
+                words = process.cmdline()
+                if argument in words and str(KEEPER) not in words:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
