@@ -99,6 +99,9 @@ def _watch(progress: Progress, stage: str) -> Watch:
 
     def show(done: int, total: int, loss: float) -> None:
         progress.update(task, completed=done, total=total, loss=loss)
+        # In a log there is no live bar: say it ten times a stage.
+        if not progress.console.is_terminal and done % max(1, total // 10) == 0:
+            progress.console.print(f"{stage}: {done} of {total}, loss {loss:.3f}")
 
     return show
 
