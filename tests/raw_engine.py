@@ -23,6 +23,8 @@ class RawEngine:
         self.num_connections = 0
         self.num_open = 0
         self.heard: list[bytes] = []
+        self.stop_listening: Callable[[], None] = lambda: None
+        """Refuse new connections; those that are open stay."""
         self._talks = talks
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -58,6 +60,7 @@ async def raw_engine(*talks: Talk, tls: ssl.SSLContext | None = None) -> AsyncIt
     server = await asyncio.start_server(engine.serve, "127.0.0.1", 0, ssl=tls)
     engine.port = server.sockets[0].getsockname()[1]
     engine.scheme = "https" if tls else "http"
+    engine.stop_listening = server.close
     try:
         yield engine
     finally:
