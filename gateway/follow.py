@@ -74,7 +74,7 @@ class Follower:
                             pause = _FIRST_BACK_OFF_SECONDS
                             await _wait_for_news(connection)
                 except DATABASE_ERRORS as error:
-                    logger.warning("The catalogue cannot be read, the last one stays: %s", error)
+                    logger.warning("The catalogue cannot be read, the last one stays: %r", error)
                     self._metrics.failed("catalog")
                 except Exception:
                     logger.exception("The catalogue cannot be read, the last one stays")

@@ -49,7 +49,7 @@ class Heartbeat:
                 was_down = False
             except DATABASE_ERRORS as error:
                 if not was_down:
-                    logger.warning("The heartbeat does not reach the database: %s", error)
+                    logger.warning("The heartbeat does not reach the database: %r", error)
                 was_down = True
                 self._metrics.failed("heartbeat")
             except Exception:
@@ -68,7 +68,7 @@ class Heartbeat:
             async with asyncio.timeout(_WRITE_SECONDS), self._database.session() as session:
                 await remove_worker(session, self._worker_id)
         except DATABASE_ERRORS as error:
-            logger.warning("The worker's row stays until it is old: %s", error)
+            logger.warning("The worker's row stays until it is old: %r", error)
 
     def _row(self) -> GatewayWorker:
         # The revision first, then what runs: a request counted here was chosen by it or before.

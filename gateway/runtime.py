@@ -175,7 +175,7 @@ async def _load_first_catalog(follower: Follower) -> None:
     try:
         await follower.reload()
     except DATABASE_ERRORS as error:
-        logger.warning("Starting without keys, the database does not answer: %s", error)
+        logger.warning("Starting without keys, the database does not answer: %r", error)
     except Exception:
         logger.exception("Starting without keys, the catalogue cannot be read")
 

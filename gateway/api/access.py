@@ -7,6 +7,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
+from gateway.api.deadline import expect_database, name_of
 from gateway.auth import authenticate
 from gateway.operations.resources import Resources
 from gateway.runtime import Runtime
@@ -52,9 +53,14 @@ async def provide_principal(request: Request[object, object, State]) -> Principa
     return _principal(request)
 
 
-async def provide_resources(state: State) -> Resources:
-    """Return what the gateway worker has opened."""
-    resources: Resources = state.resources
+async def provide_resources(request: Request[object, object, State]) -> Resources:
+    """Return what the gateway worker has opened.
+
+    Raises:
+        UnavailableError: the database does not answer.
+    """
+    resources: Resources = request.app.state.resources
+    await expect_database(resources.database, name_of(request))
     return resources
 
 

@@ -5,6 +5,7 @@ from litestar import Controller, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from gateway.api.deadline import PATIENT
 from gateway.operations import aliases as operations
 from gateway.operations import releases
 from gateway.operations.resources import Json, Resources
@@ -120,7 +121,7 @@ class AliasesController(Controller):
         """Let learning go on."""
         return await operations.pause_alias(resources, name, tenant, is_paused=False)
 
-    @post("/{name:str}/promote", status_code=200)
+    @post("/{name:str}/promote", status_code=200, opt=PATIENT)
     async def promote(
         self,
         resources: NamedDependency[Resources],
@@ -140,7 +141,7 @@ class AliasesController(Controller):
             is_forced=data.force,
         )
 
-    @post("/{name:str}/rollback", status_code=200)
+    @post("/{name:str}/rollback", status_code=200, opt=PATIENT)
     async def rollback(
         self,
         resources: NamedDependency[Resources],

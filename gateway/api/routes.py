@@ -10,6 +10,7 @@ from litestar import Response, Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler, Guard
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from gateway.api.access import (
     provide_principal,
@@ -18,6 +19,7 @@ from gateway.api.access import (
     require_reviewer,
 )
 from gateway.api.aliases import AliasesController
+from gateway.api.deadline import Deadline, name_of
 from gateway.api.keys import KeysController
 from gateway.api.learning import DatasetsController, RunsController, evaluations
 from gateway.api.reviews import ReviewsController
@@ -57,9 +59,11 @@ def _router(guard: Guard, handlers: list[ControllerRouterHandler]) -> Router:
             "resources": Provide(provide_resources),
             "principal": Provide(provide_principal),
         },
+        middleware=[Deadline()],
         exception_handlers={
             OperationalError: answer_database_away,
             InterfaceError: answer_database_away,
+            NoConnectionError: answer_database_away,
             DataError: answer_unfit,
             UnicodeDecodeError: answer_unreadable,
             RecursionError: answer_unreadable,
@@ -70,7 +74,7 @@ def _router(guard: Guard, handlers: list[ControllerRouterHandler]) -> Router:
 
 def answer_database_away(request: AnyRequest, error: Exception) -> Response[Any]:
     """Answer 503: `/v1` goes on without the database, `/api` cannot."""
-    _logger.error("/api: the database does not answer: %s", error)
+    _logger.error("%s: the database does not answer: %r", name_of(request), error)
     away = UnavailableError("The database does not answer. Try again.", retry_after=_RETRY_SECONDS)
     return answer_strop_error(request, away)
 

@@ -7,6 +7,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from gateway.api.deadline import PATIENT
 from gateway.operations import adapters, releases
 from gateway.operations.lineage import show_lineage
 from gateway.operations.resources import Json, Resources
@@ -33,7 +34,7 @@ class AdaptersController(Controller):
         """Show one adapter."""
         return await adapters.show_adapter(resources, name)
 
-    @post("/{name:str}/verify", status_code=200)
+    @post("/{name:str}/verify", status_code=200, opt=PATIENT)
     async def verify(self, resources: NamedDependency[Resources], name: FromPath[str]) -> Json:
         """Compare an adapter's files with its manifest."""
         return await adapters.verify_adapter(resources, name)
