@@ -15,14 +15,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class RawEngine:
-    """Where it listens, what it heard, who is connected."""
+    """Where it listens, and how many are connected."""
 
-    def __init__(self, talks: tuple[Talk, ...]) -> None:
+    def __init__(self, talks: tuple[Talk, ...], host: str) -> None:
+        self.host = f"[{host}]" if ":" in host else host
         self.port = 0
         self.scheme = "http"
         self.num_connections = 0
         self.num_open = 0
-        self.heard: list[bytes] = []
         self.stop_listening: Callable[[], None] = lambda: None
         """Refuse new connections; those that are open stay."""
         self._talks = talks
@@ -31,7 +31,7 @@ class RawEngine:
     @property
     def url(self) -> str:
         """A place to post to."""
-        return f"{self.scheme}://127.0.0.1:{self.port}/v1/completions"
+        return f"{self.scheme}://{self.host}:{self.port}/v1/completions"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Talk as the script says: the last one goes on for all later connections."""
@@ -54,10 +54,12 @@ class RawEngine:
 
 
 @asynccontextmanager
-async def raw_engine(*talks: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawEngine]:
+async def raw_engine(
+    *talks: Talk, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[RawEngine]:
     """Run one on a free port; the first connection gets the first talk, and so on."""
-    engine = RawEngine(talks)
-    server = await asyncio.start_server(engine.serve, "127.0.0.1", 0, ssl=tls)
+    engine = RawEngine(talks, host)
+    server = await asyncio.start_server(engine.serve, host, 0, ssl=tls)
     engine.port = server.sockets[0].getsockname()[1]
     engine.scheme = "https" if tls else "http"
     engine.stop_listening = server.close

@@ -128,9 +128,17 @@ async def test_a_header_cannot_be_split(upstream: Upstream, value: str) -> None:
 
 async def test_a_host_by_name(upstream: Upstream) -> None:
     """Names are looked up."""
-    async with raw_engine(says(OK)) as engine:
-        url = engine.url.replace("127.0.0.1", "localhost")
-        assert await read(await upstream.open(url, {}, b"{}", PATIENT)) == b"ok"
+    async with raw_engine(says(OK), host="localhost") as engine:
+        assert await post(upstream, engine) == (200, b"ok")
+
+
+async def test_ipv6(upstream: Upstream) -> None:
+    """An address in brackets."""
+    try:
+        async with raw_engine(says(OK), host="::1") as engine:
+            assert await post(upstream, engine) == (200, b"ok")
+    except OSError:
+        pytest.skip("no IPv6 here")
 
 
 async def test_a_name_that_does_not_exist_is_unreachable(upstream: Upstream) -> None:
