@@ -11,7 +11,7 @@ from serving.errors import ConfigurationError
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # Printable ASCII without the space: neither a second line nor a second word in the request line.
 _PLAIN: Final = re.compile(r"[\x21-\x7e]+")
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_HOST: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 
 
 @dataclass(frozen=True, slots=True)

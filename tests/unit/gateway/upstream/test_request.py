@@ -105,7 +105,13 @@ def test_a_url_is_taken_apart(url: str, origin: Origin, authority: str, path: st
     [
         *("engine:8000", "ftp://engine/", "http://", "http://engine:0/", "http://engine:99999/"),
         *("http://user:secret@engine/", "http://allowed\\@engine/", "http://engine/a b"),
-        *("http://engine/\r\nx: y", "http://b\u00fccher/", "http://[::1/", "http://a,b/"),
+        *(
+            "http://engine/\r\nx: y",
+            "http://b\u00fccher/",
+            "http://[::1/",
+            "http://a,b/",
+            "https://-x/",
+        ),
     ],
 )
 def test_what_is_no_engines_address_is_refused(url: str) -> None:
