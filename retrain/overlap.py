@@ -3,7 +3,9 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from itertools import groupby
+from operator import itemgetter
 
 from retrain.examples import Example
 
@@ -21,12 +23,12 @@ class OverlapIndex:
     def __init__(self, evaluation: Iterable[Example]) -> None:
         self._prompts = {normalise(example.prompt_text) for example in evaluation}
         seen = Counter(ngram for prompt in self._prompts for ngram in ngrams(prompt))
-        # An n-gram of several items is boilerplate (an instruction, a greeting), not contamination.
+        shared = {ngram for ngram, count in seen.items() if count > 1}
         self._ngrams = {
             ngram
             for prompt in self._prompts
-            for ngram in ngrams(prompt, (_size(prompt),))
-            if seen[ngram] == 1
+            for passage in own_passages(prompt, shared)
+            for ngram in ngrams(passage, (_size(prompt),))
         }
 
     def holds(self, example: Example) -> bool:
@@ -47,6 +49,22 @@ def ngrams(text: str, sizes: Sequence[int] = (SHORT_NGRAM, LONG_NGRAM)) -> set[s
     return {
         " ".join(words[at : at + size]) for size in sizes for at in range(len(words) - size + 1)
     }
+
+
+def own_passages(text: str, shared: Set[str]) -> list[str]:
+    """Return a normalised text's passages outside n-grams that several items share.
+
+    What they share is boilerplate (an instruction, a greeting), not contamination; and so is an
+    n-gram that reaches out of it by a word or two.
+    """
+    words = text.split()
+    is_own = [True] * len(words)
+    for size in (SHORT_NGRAM, LONG_NGRAM):
+        for at in range(len(words) - size + 1):
+            if " ".join(words[at : at + size]) in shared:
+                is_own[at : at + size] = [False] * size
+    runs = groupby(zip(is_own, words, strict=True), key=itemgetter(0))
+    return [" ".join(word for _, word in run) for own, run in runs if own]
 
 
 def _size(prompt: str) -> int:
