@@ -31,6 +31,7 @@ class AliasChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     is_shared: bool | None = None
     schedule: str | None = None
     zone: str | None = None
+    budget: int | None = None
 
 
 class NewPromotion(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -99,6 +100,7 @@ class AliasesController(Controller):
             is_shared=data.is_shared,
             schedule=data.schedule,
             zone=data.zone,
+            budget=data.budget,
         )
 
     @post("/{name:str}/pause", status_code=200)

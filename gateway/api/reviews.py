@@ -1,7 +1,7 @@
 """`/api/reviews`: sampled answers for people to judge.
 
-A reviewer's key judges what its own tenant's aliases answered, and only its one alias's where it is
-bound to one; an operator works for the house.
+A reviewer's key judges what its own tenant's aliases answered, and only some of them where it is
+bound to those; an operator works for the house.
 """
 
 import msgspec
@@ -62,7 +62,7 @@ class ReviewsController(Controller):
             corrected=data.corrected,
             accept_demonstration=data.accept_demonstration,
             tenant=principal.tenant if _is_bound(principal) else None,
-            only_alias=principal.alias if _is_bound(principal) else None,
+            only_aliases=principal.aliases if _is_bound(principal) else None,
         )
 
 
@@ -72,6 +72,6 @@ def _is_bound(principal: Principal) -> bool:
 
 def _check_scope(principal: Principal, alias: str, tenant: str) -> None:
     """Refuse what is not for this key as if it were not there."""
-    is_own = tenant == principal.tenant and principal.alias in (None, alias)
+    is_own = tenant == principal.tenant and principal.may_call(alias)
     if _is_bound(principal) and not is_own:
         raise NotFoundError(f"Tenant {tenant!r} has no alias {alias!r} that this key may review.")

@@ -85,6 +85,7 @@ def show(options: Options, alias: str, tenant: str) -> None:
 @click.option("--shared/--not-shared", "is_shared", default=None, help="Other tenants may call it.")
 @click.option("--schedule", help=f"When it is trained anew: {', '.join(NAMED)} or 5 cron fields.")
 @click.option("--zone", help="The time zone of its schedule, such as Europe/Berlin.")
+@click.option("--budget", type=int, help="Tokens a calendar month (UTC), of all callers; 0: any.")
 @pass_options
 def set_(
     options: Options,
@@ -94,6 +95,7 @@ def set_(
     is_shared: bool | None,
     schedule: str | None,
     zone: str | None,
+    budget: int | None,
 ) -> None:
     """Change what is given. What an alias serves changes by releases only."""
     name, owner = split_alias(alias, tenant)
@@ -107,6 +109,7 @@ def set_(
             is_shared=is_shared,
             schedule=schedule,
             zone=zone,
+            budget=budget,
         ),
     )
     answer(options, changed, _show)
@@ -152,6 +155,7 @@ def _show(alias: Json) -> None:
             "shared": alias["is_shared"],
             "schedule": f"{alias['schedule']} ({alias['time_zone']})",
             "paused": alias["is_paused"],
+            "tokens a month": alias["budget"],
             "champion": release_line(alias["champion"]),
             "challenger": release_line(alias["challenger"]),
             "previous": release_line(alias["previous"]),

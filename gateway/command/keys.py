@@ -1,49 +1,53 @@
-"""`strop keys`: make, list and revoke bearer keys."""
+"""`strop keys`: make, list, show, set and revoke bearer keys."""
+
+from typing import Any
 
 import click
 
-from gateway.command.options import Options, StropGroup, pass_options
-from gateway.command.output import answer, print_facts, print_table
+from gateway.command.options import Function, Options, StropGroup, pass_options
+from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.running import run
 from gateway.operations import keys as operations
 from gateway.operations.resources import Json
+from serving.routing.catalog import Quota
 from serving.types import Role
+
+_LIMITS = {
+    "rpm": "Requests a minute.",
+    "tpm": "Tokens a minute, of prompts and answers together.",
+    "concurrency": "Requests at once.",
+    "budget": "Tokens a calendar month (UTC).",
+}
 
 
 @click.group(cls=StropGroup)
 def keys() -> None:
-    """Make, list and revoke bearer keys."""
+    """Make, list, show, set and revoke bearer keys."""
+
+
+def _limit_options(function: Function) -> Function:
+    for name, words in reversed(_LIMITS.items()):
+        function = click.option(f"--{name}", type=int, help=words)(function)
+    return function
 
 
 @keys.command()
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 @click.option("--tenant", default="default", show_default=True, help="Whose key it is.")
 @click.option("--name", required=True, help="What people recognise it by.")
-@click.option("--alias", help="The one alias that it may call; default: all of its tenant's.")
+@click.option(
+    "--alias", "aliases", multiple=True, help="One that it may call; default: all of its tenant's."
+)
+@_limit_options
 @click.option("--no-log", is_flag=True, help="Do not record its requests.")
 @click.option("--no-train", is_flag=True, help="Record its requests, never train on them.")
 @pass_options
-def create(
-    options: Options,
-    role: str,
-    tenant: str,
-    name: str,
-    alias: str | None,
-    no_log: bool,
-    no_train: bool,
-) -> None:
+def create(options: Options, /, role: str, **given: Any) -> None:
     """Make a key. Its text is printed once and kept nowhere."""
+    quota = Quota(**{name: given.pop(name) for name in _LIMITS})
     made = run(
         options,
-        lambda resources: operations.create_key(
-            resources,
-            role=Role(role),
-            tenant=tenant,
-            name=name,
-            alias=alias,
-            no_log=no_log,
-            no_train=no_train,
-        ),
+        lambda resources: operations.create_key(resources, role=Role(role), quota=quota, **given),
     )
     answer(options, made, _show_new)
 
@@ -60,6 +64,34 @@ def list_(options: Options, tenant: str | None) -> None:
 @keys.command()
 @click.argument("key_id", metavar="ID")
 @pass_options
+def show(options: Options, key_id: str) -> None:
+    """Show a key: what it may, and what it used."""
+    answer(options, run(options, lambda resources: operations.show_key(resources, key_id)), _show)
+
+
+@keys.command("set")
+@click.argument("key_id", metavar="ID")
+@click.option("--alias", "aliases", multiple=True, help="One that it may call, in place of others.")
+@click.option("--any-alias", is_flag=True, help="It may call all of its tenant's.")
+@_limit_options
+@pass_options
+def set_(
+    options: Options, /, key_id: str, aliases: tuple[str, ...], any_alias: bool, **given: int | None
+) -> None:
+    """Change what is given; a limit of 0 takes it away."""
+    limits = {name: value for name, value in given.items() if value is not None}
+    changed = run(
+        options,
+        lambda resources: operations.set_key(
+            resources, key_id, aliases=() if any_alias else aliases or None, limits=limits
+        ),
+    )
+    answer(options, changed, _show)
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@pass_options
 def revoke(options: Options, key_id: str) -> None:
     """Revoke a key: every gateway worker refuses it within a second."""
     revoked = run(options, lambda resources: operations.revoke_key(resources, key_id))
@@ -67,19 +99,32 @@ def revoke(options: Options, key_id: str) -> None:
 
 
 def _show_new(key: Json) -> None:
-    print_facts({name: key[name] for name in ("id", "role", "tenant", "alias", "key")})
+    _show(key)
     click.echo("Keep it now: it is not shown again.", err=True)
 
 
+def _show(key: Json) -> None:
+    names = ("id", "role", "tenant", "name", *_LIMITS, "tokens_this_month", "revoked_at", "key")
+    facts = {name: key.get(name) for name in names}
+    print_facts({**facts, "aliases": _join(key["aliases"])})
+
+
 def _show_list(body: Json) -> None:
+    columns = ("id", "role", "tenant", "name", *_LIMITS, "tokens_this_month")
     print_table(
-        ("ID", "ROLE", "TENANT", "NAME", "ALIAS", "CREATED", "REVOKED"),
+        (*(name.replace("_", " ").upper() for name in columns), "ALIASES", "CREATED", "REVOKED"),
         [
-            tuple(
-                key[name]
-                for name in ("id", "role", "tenant", "name", "alias", "created_at", "revoked_at")
+            (
+                *(key[name] for name in columns),
+                _join(key["aliases"]),
+                short_time(key["created_at"]),
+                short_time(key["revoked_at"]),
             )
             for key in body["keys"]
         ],
         empty="There are no keys. `strop keys create --role app --name NAME` makes one.",
     )
+
+
+def _join(aliases: list[str] | None) -> str | None:
+    return None if aliases is None else ", ".join(aliases)

@@ -66,6 +66,7 @@ async def set_alias(
     is_shared: bool | None = None,
     schedule: str | None = None,
     zone: str | None = None,
+    budget: int | None = None,
 ) -> Json:
     """Change what is given; what an alias serves changes by releases only."""
     async with resources.database.session() as session:
@@ -73,7 +74,13 @@ async def set_alias(
         if schedule is not None or zone is not None:
             check_schedule(schedule or alias.schedule, zone or alias.time_zone)
         changed = await store.set_alias(
-            session, alias, task=task, is_shared=is_shared, schedule=schedule, time_zone=zone
+            session,
+            alias,
+            task=task,
+            is_shared=is_shared,
+            schedule=schedule,
+            time_zone=zone,
+            budget=budget,
         )
         return await describe_alias(session, changed)
 
@@ -112,6 +119,7 @@ async def describe_aliases(session: AsyncSession, rows: list[Alias]) -> list[Jso
             "schedule": row.schedule,
             "time_zone": row.time_zone,
             "is_paused": row.is_paused,
+            "budget": row.budget,
             "created_at": row.created_at.isoformat(),
         }
         for row in rows

@@ -1,8 +1,12 @@
 """Keys: what `strop keys` and `/api/keys` do and say."""
 
+from collections.abc import Mapping, Sequence
+
 from gateway.operations.resources import Json, Resources
+from serving.routing.catalog import UNLIMITED, Quota
 from serving.store import keys as store
-from serving.store.tables import Key
+from serving.store.access import Key
+from serving.store.usage import tokens_by_key
 from serving.types import Role
 
 
@@ -12,7 +16,8 @@ async def create_key(
     role: Role,
     tenant: str,
     name: str,
-    alias: str | None = None,
+    aliases: Sequence[str] = (),
+    quota: Quota = UNLIMITED,
     no_log: bool = False,
     no_train: bool = False,
 ) -> Json:
@@ -23,34 +28,70 @@ async def create_key(
             role=role,
             tenant=tenant,
             name=name,
-            alias=alias,
+            aliases=aliases,
+            quota=quota,
             no_log=no_log,
             no_train=no_train,
         )
-        return {**describe_key(key), "key": text}
+        return {**describe_key(key, 0), "key": text}
 
 
 async def list_keys(resources: Resources, *, tenant: str | None = None) -> Json:
     """Return every key, or those of one tenant."""
     async with resources.database.session() as session:
         keys = await store.list_keys(session)
-    return {"keys": [describe_key(key) for key in keys if tenant in (None, key.tenant)]}
+        used = await tokens_by_key(session)
+    return {
+        "keys": [
+            describe_key(key, used.get(key.id, 0)) for key in keys if tenant in (None, key.tenant)
+        ]
+    }
+
+
+async def show_key(resources: Resources, key_id: str) -> Json:
+    """Return one key."""
+    async with resources.database.session() as session:
+        key = await store.find_key(session, key_id)
+        return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
+
+
+async def set_key(
+    resources: Resources,
+    key_id: str,
+    *,
+    aliases: Sequence[str] | None,
+    limits: Mapping[str, int],
+) -> Json:
+    """Change what is given; every gateway worker knows within a second."""
+    async with resources.database.session() as session:
+        key = await store.set_key(session, key_id, aliases=aliases, limits=limits)
+        return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
 
 
 async def revoke_key(resources: Resources, key_id: str) -> Json:
     """Revoke a key; every gateway worker refuses it within a second."""
     async with resources.database.session() as session:
-        return describe_key(await store.revoke_key(session, key_id))
+        key = await store.revoke_key(session, key_id)
+        return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
 
 
-def describe_key(key: Key) -> Json:
-    """Return a key as callers see it: all but its text."""
+def describe_key(key: Key, num_tokens: int) -> Json:
+    """Return a key as callers see it: all but its text.
+
+    Args:
+        num_tokens: what it used this month, as far as it is ingested.
+    """
     return {
         "id": key.id,
         "tenant": key.tenant,
         "name": key.name,
         "role": key.role.value,
-        "alias": key.alias,
+        "aliases": key.aliases,
+        "rpm": key.rpm,
+        "tpm": key.tpm,
+        "concurrency": key.concurrency,
+        "budget": key.budget,
+        "tokens_this_month": num_tokens,
         "no_log": key.no_log,
         "no_train": key.no_train,
         "created_at": key.created_at.isoformat(),

@@ -1,5 +1,6 @@
 """Reviews: what `strop reviews` and `/api/reviews` do and say."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from gateway.operations.resources import Json, Resources
@@ -28,12 +29,12 @@ async def submit_review(
     corrected: str | None = None,
     accept_demonstration: str | None = None,
     tenant: str | None = None,
-    only_alias: str | None = None,
+    only_aliases: Collection[str] | None = None,
 ) -> Json:
     """Keep a verdict.
 
     Args:
-        tenant, only_alias: where the reviewer may judge; None: everywhere.
+        tenant, only_aliases: where the reviewer may judge; None: everywhere.
 
     Raises:
         NotFoundError: the inference is not up for review, or not for this reviewer.
@@ -41,7 +42,8 @@ async def submit_review(
     async with resources.database.session() as session:
         review = await reviews.find_review(session, inference_id)
         alias = await session.get_one(Alias, review.alias_id)
-        if tenant not in (None, alias.tenant) or only_alias not in (None, alias.name):
+        is_reached = only_aliases is None or alias.name in only_aliases
+        if tenant not in (None, alias.tenant) or not is_reached:
             raise reviews.not_up_for_review(inference_id)
         await reviews.submit_review(
             session,

@@ -70,6 +70,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", omit_defaults=Tr
     first_token_ms: float | None = None
     inter_token_mean_ms: float | None = None
     inter_token_max_ms: float | None = None
+    busy_ms: float | None = None
+    """Its share of the replica's time: where several ran at once, they shared it evenly."""
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", omit_defaults=True):

@@ -6,7 +6,8 @@ limit on parameters.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Any, Final
 
 from psycopg import sql
 from sqlalchemy import Column, CursorResult, Dialect
@@ -14,15 +15,28 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.journal.rows import Row, Rows
+from serving.store.access import Usage
+from serving.store.usage import add_usage, first_day
 
 _INSERT = (
-    "INSERT INTO {table} ({names}) SELECT * FROM {rows} ON CONFLICT DO NOTHING RETURNING {table}.id"
+    "INSERT INTO {table} AS old ({names}) SELECT * FROM {rows} "
+    "ON CONFLICT DO NOTHING RETURNING {returned}"
 )
 # The times name the partitions to look into. An end may come after its worker was given up.
 _FINISH = (
     "UPDATE {table} AS old SET {changes} FROM {rows} AS new ({names}) "
     "WHERE old.id = new.id AND old.begun_at = new.begun_at "
-    "AND old.begun_at BETWEEN {first} AND {last} AND old.status IN ('running', 'interrupted')"
+    "AND old.begun_at BETWEEN {first} AND {last} AND old.status IN ('running', 'interrupted') "
+    "RETURNING {returned}"
+)
+_ID: Final = sql.SQL("old.id")
+# A client that hangs up before the engine says what it used: 4 bytes of text are about a token.
+_ID_AND_USED: Final = sql.SQL(
+    "old.id, old.key_id, old.alias_id, old.pool, old.begun_at, old.busy_ms, "
+    "CASE WHEN coalesce(old.prompt_tokens, old.completion_tokens) IS NOT NULL "
+    "THEN greatest(0, coalesce(old.prompt_tokens, 0) + coalesce(old.completion_tokens, 0)) "
+    "WHEN old.status = 'client_aborted' THEN (octet_length(old.request::text) "
+    "+ coalesce(octet_length(old.response::text), 0)) / 4 ELSE 0 END AS tokens"
 )
 
 
@@ -51,15 +65,34 @@ async def write_rows(session: AsyncSession, rows: Rows) -> Written:
     """
     # An inference whose end is here too is written once, as it ended.
     begun = [begin | rows.ends.get(begin["id"], {}) for begin in rows.begins]
-    inserted = set(await _insert(session, "strop_inference", begun))
-    later = [end for inference_id, end in rows.ends.items() if inference_id not in inserted]
-    num_finished = await _finish_inferences(session, later)
-    given = await _insert(session, "strop_feedback", rows.feedback)
-    return Written(len(inserted), len(later) - num_finished, len(given))
+    inserted = await _insert(session, "strop_inference", begun, _ID_AND_USED)
+    ids = {row.id for row in inserted}
+    later = [end for inference_id, end in rows.ends.items() if inference_id not in ids]
+    finished = await _finish_inferences(session, later)
+    given = await _insert(session, "strop_feedback", rows.feedback, _ID)
+    await add_usage(session, _sum_up([*inserted, *finished]))
+    return Written(len(inserted), len(later) - len(finished), len(given))
 
 
-async def _insert(session: AsyncSession, name: str, rows: Sequence[Row]) -> list[str]:
-    """Insert what is not there yet; return the ids of what was not."""
+def _sum_up(ended: Iterable[Any]) -> Iterable[Usage]:
+    """Return what inferences used that have their end now; one that runs on has used nothing yet."""
+    sums: dict[tuple[date, str, int, str], Usage] = {}
+    for row in ended:
+        if row.tokens or row.busy_ms:
+            key = first_day(row.begun_at), row.key_id, row.alias_id or 0, row.pool
+            month, key_id, alias_id, pool = key
+            used = sums.setdefault(
+                key, Usage(month=month, key_id=key_id, alias_id=alias_id, pool=pool)
+            )
+            used.tokens += row.tokens
+            used.busy_ms += row.busy_ms or 0
+    return sums.values()
+
+
+async def _insert(
+    session: AsyncSession, name: str, rows: Sequence[Row], returned: sql.SQL
+) -> list[Any]:
+    """Insert what is not there yet; return this of what was not."""
     if not rows:
         return []
     table = SQLModel.metadata.tables[name]
@@ -68,15 +101,15 @@ async def _insert(session: AsyncSession, name: str, rows: Sequence[Row]) -> list
         table=sql.Identifier(name),
         names=_names(columns),
         rows=_unnest(columns, session.get_bind().dialect),
+        returned=returned,
     )
-    result = await _execute(session, statement, rows, columns)
-    return [row.id for row in result]
+    return list(await _execute(session, statement, rows, columns))
 
 
-async def _finish_inferences(session: AsyncSession, ends: Sequence[Row]) -> int:
-    """Give inferences their end, unless they have one; return how many."""
+async def _finish_inferences(session: AsyncSession, ends: Sequence[Row]) -> list[Any]:
+    """Give inferences their end, unless they have one; return what those used."""
     if not ends:
-        return 0
+        return []
     table = SQLModel.metadata.tables["strop_inference"]
     columns = [column for column in table.columns if column.name in ends[0]]
     changes = [column for column in columns if not column.primary_key]
@@ -90,8 +123,9 @@ async def _finish_inferences(session: AsyncSession, ends: Sequence[Row]) -> int:
         ),
         first=sql.Literal(min(times)),
         last=sql.Literal(max(times)),
+        returned=_ID_AND_USED,
     )
-    return (await _execute(session, statement, ends, columns)).rowcount
+    return list(await _execute(session, statement, ends, columns))
 
 
 async def _execute(

@@ -9,16 +9,38 @@ from serving.types import Role, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much a key may use; None: as much as comes."""
+
+    rpm: int | None = None
+    """Requests a minute."""
+    tpm: int | None = None
+    """Tokens a minute, of prompts and answers together."""
+    concurrency: int | None = None
+    """Requests at once."""
+    budget: int | None = None
+    """Tokens a calendar month, UTC."""
+
+
+UNLIMITED = Quota()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """Who is calling, and what they may do."""
 
     key_id: str
     tenant: str
     role: Role
-    alias: str | None = None
-    """The one alias that this key may call; None: any."""
+    aliases: frozenset[str] | None = None
+    """The aliases that this key may call; None: any."""
+    quota: Quota = UNLIMITED
     is_logged: bool = True
     is_trainable: bool = True
+
+    def may_call(self, alias: str) -> bool:
+        """Whether an alias of that name is among those that this key may call."""
+        return self.aliases is None or alias in self.aliases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +70,24 @@ class Alias:
     is_shared: bool = False
     canary_percent: float = 0
     canary_revision: int = 0
+    budget: int | None = None
+    """Tokens a calendar month, UTC, whoever calls; None: as many as come."""
 
     @property
     def releases(self) -> tuple[Release, ...]:
         """The releases that may get traffic now: champion, challenger, previous."""
         held = (self.champion, self.challenger, self.previous)
         return tuple(release for release in held if release is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthlyUsage:
+    """Tokens used this month, as far as they are in the database; only where there is a budget."""
+
+    month: int = 0
+    """Since the year 0: 12 * year + month - 1."""
+    by_key: Mapping[str, int] = field(default_factory=dict)
+    by_alias: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +103,8 @@ class Catalog:
     """name -> alias that every tenant may call."""
     under_evaluation: tuple[Release, ...] = ()
     """Candidates that runs are evaluating: engines hold them, and no client can call them."""
+    usage: MonthlyUsage = MonthlyUsage()
+    """Of a later moment than the rest, perhaps: no change of it raises the revision."""
 
     @property
     def all_aliases(self) -> tuple[Alias, ...]:

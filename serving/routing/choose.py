@@ -77,11 +77,11 @@ def _split(model: str) -> tuple[str, int | None]:
 
 
 def _may_call(principal: Principal, alias_name: str) -> bool:
-    return principal.role in _CALLERS and principal.alias in (None, alias_name)
+    return principal.role in _CALLERS and principal.may_call(alias_name)
 
 
 def _may_call_bases(principal: Principal) -> bool:
-    return principal.role in _CALLERS and principal.alias is None
+    return principal.role in _CALLERS and principal.aliases is None
 
 
 def _pinned(alias: Alias, number: int) -> Choice:

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.settings import Settings
+from serving.store.access import check_limits
 from serving.store.database import raise_revision
 from serving.store.tables import Alias, Release
 from serving.types import NAME_PATTERN, ReleaseState, Task
@@ -76,16 +77,20 @@ async def set_alias(
     schedule: str | None = None,
     time_zone: str | None = None,
     is_paused: bool | None = None,
+    budget: int | None = None,
 ) -> Alias:
     """Change what is given; None leaves it. What an alias *serves* changes by releases only.
 
     Args:
         schedule, time_zone: as `retrain.periods` reads them; the caller has checked them.
         is_paused: whether nothing is trained by itself.
+        budget: tokens a month; 0 takes the limit away.
 
     Raises:
+        InvalidRequestError: the budget cannot be one.
         ConflictError: it is to be shared, and another tenant shares that name already.
     """
+    check_limits({"budget": budget or None})
     locked = await lock_alias(session, id_of(alias))
     await raise_revision(session)
     if is_shared and not locked.is_shared:
@@ -100,6 +105,8 @@ async def set_alias(
     for name, value in changes.items():
         if value is not None:
             setattr(locked, name, value)
+    if budget is not None:
+        locked.budget = budget or None
     await session.flush()
     return locked
 

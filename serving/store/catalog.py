@@ -6,8 +6,10 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.routing import catalog as routing
+from serving.store.access import Key
 from serving.store.learning import Run
-from serving.store.tables import Adapter, Alias, Key, Release, Revision
+from serving.store.tables import Adapter, Alias, Release, Revision
+from serving.store.usage import usage_of_month
 
 
 async def load_catalog(session: AsyncSession) -> routing.Catalog:
@@ -22,6 +24,7 @@ async def load_catalog(session: AsyncSession) -> routing.Catalog:
         aliases = await _aliases(session)
         # After the aliases: a candidate is evaluated no more only once it is the champion.
         under_evaluation = await _under_evaluation(session)
+        usage = await usage_of_month(session)
         if await _revision(session) == revision:
             return routing.Catalog(
                 revision=revision,
@@ -29,6 +32,7 @@ async def load_catalog(session: AsyncSession) -> routing.Catalog:
                 aliases={(alias.tenant, alias.name): alias for alias in aliases},
                 shared={alias.name: alias for alias in aliases if alias.is_shared},
                 under_evaluation=under_evaluation,
+                usage=usage,
             )
 
 
@@ -45,7 +49,10 @@ async def _principals(session: AsyncSession) -> dict[str, routing.Principal]:
             key_id=key.id,
             tenant=key.tenant,
             role=key.role,
-            alias=key.alias,
+            aliases=None if key.aliases is None else frozenset(key.aliases),
+            quota=routing.Quota(
+                rpm=key.rpm, tpm=key.tpm, concurrency=key.concurrency, budget=key.budget
+            ),
             is_logged=not key.no_log,
             is_trainable=not (key.no_log or key.no_train),
         )
@@ -103,6 +110,7 @@ def _alias(row: Alias, releases: dict[int | None, routing.Release]) -> routing.A
         is_shared=row.is_shared,
         canary_percent=row.canary_percent,
         canary_revision=row.canary_revision,
+        budget=row.budget,
     )
 
 

@@ -2,7 +2,7 @@
 
 alias ──< release >── adapter          what is served, and everything that was
   └────< promotion                     every flip of a champion: who, why, from, to
-key                                    who may call
+key, usage                             who may call, and how much was: see access.py
 inference ──< feedback                 what was asked, answered, and said about it
 segment                                how far each journal segment has been read
 gateway_worker, replica                what the processes last said of themselves
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from serving.types import Arm, InferenceStatus, Rating, ReleaseState, Role, Task
+from serving.types import Arm, InferenceStatus, Rating, ReleaseState, Task
 
 _TIME: Any = DateTime(timezone=True)
 _TEXT: Any = Text()
@@ -65,24 +65,6 @@ class Revision(SQLModel, table=True):
     value: int = Field(default=0, sa_type=_BIG)
 
 
-class Key(SQLModel, table=True):
-    """A bearer key; only its SHA-256 is kept."""
-
-    __tablename__ = "strop_key"
-
-    id: str = Field(primary_key=True, max_length=32)
-    digest: str = Field(unique=True, max_length=64)
-    tenant: str = Field(max_length=64)
-    name: str = Field(max_length=128)
-    role: Role = Field(sa_type=word(Role))
-    alias: str | None = Field(default=None, max_length=63)
-    """The one alias that this key may call; None: all of its tenant's and the shared ones."""
-    no_log: bool = False
-    no_train: bool = False
-    created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
-    revoked_at: datetime | None = Field(default=None, sa_type=_TIME)
-
-
 class Alias(SQLModel, table=True):
     """A name that clients put into `model`."""
 
@@ -112,6 +94,8 @@ class Alias(SQLModel, table=True):
     time_zone: str = Field(default="UTC", max_length=64)
     is_paused: bool = False
     """Whether learning is: nothing is trained by itself, and answers go on."""
+    budget: int | None = Field(default=None, sa_type=_BIG)
+    """Tokens a month, whoever calls; None: as many as come."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
 
 
@@ -221,6 +205,8 @@ class Inference(SQLModel, table=True):
     """Whether `response` is less than the client got, because it was too long to record."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    busy_ms: float | None = None
+    """Its share of the replica's time, where that has a price."""
     review_share: float | None = None
     """The probability with which it was dealt to reviewers or not; None: not yet considered."""
     first_token_ms: float | None = None

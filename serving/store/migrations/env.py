@@ -3,7 +3,8 @@
 import sqlmodel
 from alembic import context
 
-from serving.store import learning as _learning  # noqa: F401 - completes the metadata
+from serving.store import access as _access  # noqa: F401 - completes the metadata
+from serving.store import learning as _learning  # noqa: F401
 from serving.store import tables as _tables  # noqa: F401
 from serving.store.schema import is_ours
 

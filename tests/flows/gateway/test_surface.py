@@ -70,7 +70,7 @@ async def test_models_are_the_callers_own(
     await make_alias(database, settings, "support")
     await make_alias(database, settings, "theirs", tenant="other")
     await make_alias(database, settings, "everyones", tenant="other", is_shared=True)
-    narrow = await make_key(database, alias="support")
+    narrow = await make_key(database, aliases=["support"])
     await until(lambda: gateway.runtime.catalog.principal_of(narrow) is not None)
     _, _, body = await get(gateway, "/v1/models", gateway.key)
     listed = json.loads(body)

@@ -31,7 +31,8 @@ def _catalog(*aliases: Alias) -> Catalog:
 
 
 def _caller(*, tenant: str = "acme", role: Role = Role.APP, alias: str | None = None) -> Principal:
-    return Principal(key_id="key_a", tenant=tenant, role=role, alias=alias)
+    aliases = frozenset({alias, "another"}) if alias else None
+    return Principal(key_id="key_a", tenant=tenant, role=role, aliases=aliases)
 
 
 CANARY = _catalog(

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from serving.errors import InvalidRequestError, NotFoundError
-from serving.routing.catalog import digest_of
+from serving.routing.catalog import Catalog, Quota, digest_of
 from serving.settings import Settings
 from serving.store.aliases import create_alias
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
-from serving.store.keys import create_key, list_keys, revoke_key
+from serving.store.keys import create_key, list_keys, revoke_key, set_key
 from serving.types import Role, Task
 
 
@@ -77,14 +77,16 @@ async def test_a_restricted_key_needs_an_alias_that_its_tenant_reaches(
         await create_alias(
             session, settings, name="common", tenant="other", task=Task.CHAT, is_shared=True
         )
-        for alias in ("own", "common"):
-            key, _ = await create_key(
-                session, role=Role.APP, tenant="acme", name="web", alias=alias
-            )
-            assert key.alias == alias
+        key, text = await create_key(
+            session, role=Role.APP, tenant="acme", name="web", aliases=["own", "common", "own"]
+        )
+        assert key.aliases == ["common", "own"]
+        principal = (await load_catalog(session)).principal_of(text)
+        assert principal is not None
+        assert [principal.may_call(name) for name in ("own", "theirs")] == [True, False]
         for alias in ("theirs", "nothing"):
             with pytest.raises(NotFoundError, match=alias):
-                await create_key(session, role=Role.APP, tenant="acme", name="web", alias=alias)
+                await create_key(session, role=Role.APP, tenant="acme", name="web", aliases=[alias])
 
 
 async def test_keys_need_names_that_people_can_read(database: Database) -> None:
@@ -106,3 +108,48 @@ async def test_revoked_keys_stay_listed(database: Database) -> None:
         assert [key.id for key in await list_keys(session)] == [first.id, second.id]
         with pytest.raises(NotFoundError, match="strop keys list"):
             await revoke_key(session, "key_nothing")
+
+
+async def test_limits_reach_the_catalogue_and_can_be_changed(database: Database) -> None:
+    """What is not named stays; 0 takes a limit away; each change is news for gateways."""
+    async with database.session() as session:
+        key, text = await create_key(
+            session, role=Role.APP, tenant="acme", name="web", quota=Quota(rpm=60, concurrency=2)
+        )
+        before = await load_catalog(session)
+        await set_key(session, key.id, limits={"rpm": 0, "tpm": 1000, "budget": 10**9})
+        after = await load_catalog(session)
+    assert _quota(before, text) == Quota(rpm=60, concurrency=2)
+    assert _quota(after, text) == Quota(tpm=1000, concurrency=2, budget=10**9)
+    assert after.revision > before.revision
+
+
+async def test_aliases_of_a_key_can_be_changed(database: Database, settings: Settings) -> None:
+    """New ones take the old ones' place; none at all means any."""
+    async with database.session() as session:
+        await create_alias(session, settings, name="own", tenant="acme", task=Task.CHAT)
+        key, _ = await create_key(session, role=Role.APP, tenant="acme", name="web")
+        assert (await set_key(session, key.id, aliases=["own"])).aliases == ["own"]
+        assert (await set_key(session, key.id, limits={"rpm": 5})).aliases == ["own"]
+        assert (await set_key(session, key.id, aliases=[])).aliases is None
+        with pytest.raises(NotFoundError, match="nothing"):
+            await set_key(session, key.id, aliases=["nothing"])
+
+
+async def test_what_cannot_be_a_limit_is_refused_by_name(database: Database) -> None:
+    """Not below 1, not beyond what a column holds; no budget for what is not recorded."""
+    async with database.session() as session:
+        for name, value in (("rpm", -1), ("tpm", 10**10), ("concurrency", 0), ("budget", 10**16)):
+            with pytest.raises(InvalidRequestError, match=name):
+                await create_key(
+                    session, role=Role.APP, tenant="acme", name="w", quota=Quota(**{name: value})
+                )
+        key, _ = await create_key(session, role=Role.APP, tenant="acme", name="w", no_log=True)
+        with pytest.raises(InvalidRequestError, match="not recorded"):
+            await set_key(session, key.id, limits={"budget": 5})
+
+
+def _quota(catalog: Catalog, text: str) -> Quota:
+    principal = catalog.principal_of(text)
+    assert principal is not None
+    return principal.quota
