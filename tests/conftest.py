@@ -16,6 +16,7 @@ from serving.store.embedded import (
     DATABASE,
     PostgresServer,
     database_url,
+    let_go,
     start_server,
 )
 from tests.scale import Scale, choose_examples
@@ -75,7 +76,7 @@ def postgres() -> Iterator[PostgresServer]:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
         yield server
-        server.cleanup()
+        let_go(server)
 
 
 @pytest.fixture

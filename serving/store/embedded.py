@@ -1,5 +1,6 @@
 """Where the database is: a server that the settings name, or PostgreSQL under STROP_HOME."""
 
+import atexit
 import os
 import warnings
 from collections.abc import Generator
@@ -42,8 +43,7 @@ def open_store(settings: Settings) -> Generator[str]:
         with telling_outages():
             yield database_url(server, DATABASE)
     finally:
-        _forget_the_dead(server)  # who was killed meanwhile will not be the last one out
-        server.cleanup()
+        let_go(server)
 
 
 def start_server(folder: Path) -> PostgresServer:
@@ -63,6 +63,14 @@ def start_server(folder: Path) -> PostgresServer:
             f"Its log is {folder / 'log'}; `strop doctor` checks the usual causes."
         ) from error
     return server
+
+
+def let_go(server: PostgresServer) -> None:
+    """Stop the server, unless another process holds it too."""
+    _forget_the_dead(server)  # who was killed meanwhile will not be the last one out
+    server.cleanup()
+    # pgserver cleans up once more at exit, and would make the folder of its lock anew for that.
+    atexit.unregister(server._cleanup)
 
 
 def create_database(server: PostgresServer, name: str, *, template: str = "template0") -> None:
