@@ -17,6 +17,9 @@ _LIST_SECONDS = 10.0
 # A cold engine takes seconds for its first answer, and the weights may lie on a slow disk.
 _LOAD_SECONDS = 120.0
 _PROBE_SECONDS = 60.0
+UPSTREAM_LOOK_SECONDS = 10.0
+"""How often one process looks at an `openai` pool: it is somebody else's, has no adapters of ours,
+and counts what it is asked."""
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ from typing import Final
 
 from serving.errors import StropError
 from serving.fleet.adapters import adapter_path
-from serving.fleet.engine import Engine
+from serving.fleet.engine import UPSTREAM_LOOK_SECONDS, Engine
 from serving.fleet.probes import Probes
 from serving.sections import PoolSettings
 from serving.settings import Settings
@@ -21,8 +21,6 @@ from serving.types import PoolKind
 
 log = logging.getLogger("strop.serving")
 _NUDGE_SECONDS: Final = 0.1
-_UPSTREAM_LOOK_SECONDS: Final = 10.0
-"""An upstream is somebody else's, has no adapters of ours, and counts what it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +189,10 @@ class Prover:
     async def _keep_looking(self, pool: PoolSettings, engine: Engine) -> None:
         nudge = self._nudges[engine.url]
         is_upstream = pool.kind is PoolKind.OPENAI
-        pause = _UPSTREAM_LOOK_SECONDS if is_upstream else self._look_seconds
+        pause = UPSTREAM_LOOK_SECONDS if is_upstream else self._look_seconds
+        was_healthy: bool | None = None  # the first look is told either way
         while True:
             nudge.clear()
-            was_healthy = engine.url in self.book.proved
             try:
                 await self.look(pool, engine)
             except StropError as error:
@@ -207,6 +205,7 @@ class Prover:
             if is_healthy != was_healthy:
                 log.info("%s is %s", engine.url, "healthy" if is_healthy else "not healthy")
             await _wait(nudge, pause)
+            was_healthy = engine.url in self.book.proved
 
     async def _probe(self, engine: Engine, name: str, epoch: int) -> None:
         try:

@@ -1,7 +1,7 @@
 """Desired and observed, replica by replica: what the worker does every few seconds.
 
 1. Read what every pool ought to hold: champion, challenger and previous of its aliases.
-2. Ask every replica what it holds.
+2. Ask every replica what it holds; upstreams of others less often, for they hold nothing of ours.
 3. Load what is missing, and prove it.
 4. Unload what nobody wants and nobody uses.
 5. Write down what was seen.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from serving.errors import StropError
 from serving.fleet.adapters import adapter_path, list_adapters
-from serving.fleet.engine import Engine
+from serving.fleet.engine import UPSTREAM_LOOK_SECONDS, Engine
 from serving.fleet.holding import hold_adapter, unload_if_unused
 from serving.fleet.placement import desired_adapters
 from serving.routing.catalog import Catalog
@@ -26,7 +26,8 @@ from serving.settings import Settings
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.tables import Adapter, Replica
-from serving.store.workers import forget_dead_workers, report_replicas
+from serving.store.workers import forget_dead_workers, replicas_seen_within, report_replicas
+from serving.types import PoolKind
 
 log = logging.getLogger("strop.serving")
 
@@ -37,6 +38,8 @@ class _Plan:
 
     catalog: Catalog
     registry: Mapping[str, Adapter]
+    rested: frozenset[str]
+    """URLs of upstreams that were asked a moment ago."""
 
 
 async def reconcile(
@@ -46,24 +49,34 @@ async def reconcile(
     async with database.lock("reconcile") as is_ours:
         if not is_ours:
             return
-        plan = await _read_plan(database)
+        plan = await _read_plan(database, settings, engines)
         replicas = await asyncio.gather(
             *(
                 _reconcile_replica(database, settings, settings.pool(pool), engine, plan)
                 for pool, group in engines.items()
                 for engine in group
+                if engine.url not in plan.rested
             )
         )
         async with database.session() as session:
-            await report_replicas(session, replicas)
+            await report_replicas(session, replicas, plan.rested)
             await forget_dead_workers(session)
 
 
-async def _read_plan(database: Database) -> _Plan:
+async def _read_plan(
+    database: Database, settings: Settings, engines: Mapping[str, tuple[Engine, ...]]
+) -> _Plan:
+    upstreams = {
+        engine.url
+        for pool, group in engines.items()
+        for engine in group
+        if settings.pool(pool).kind is PoolKind.OPENAI
+    }
     async with database.session() as session:
         catalog = await load_catalog(session)
         registry = {adapter.name: adapter for adapter in await list_adapters(session)}
-    return _Plan(catalog, registry)
+        seen = await replicas_seen_within(session, UPSTREAM_LOOK_SECONDS)
+    return _Plan(catalog, registry, frozenset(upstreams & seen))
 
 
 async def _reconcile_replica(

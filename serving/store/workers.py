@@ -3,7 +3,7 @@
 When that was is told by one clock, the database's: processes run on several machines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -46,9 +46,15 @@ async def forget_dead_workers(session: AsyncSession) -> None:
     await session.exec(delete(GatewayWorker).where(col(GatewayWorker.seen_at) < long_ago))
 
 
-async def report_replicas(session: AsyncSession, replicas: Sequence[Replica]) -> None:
-    """Write what one pass saw of every engine; engines that it did not see are forgotten."""
-    urls = [replica.url for replica in replicas]
+async def report_replicas(
+    session: AsyncSession, replicas: Sequence[Replica], kept: Collection[str] = ()
+) -> None:
+    """Write what one pass saw of every engine; engines that it did not see are forgotten.
+
+    Args:
+        kept: URLs of engines that it left alone: what was last seen of them stands.
+    """
+    urls = [*kept, *(replica.url for replica in replicas)]
     await session.exec(delete(Replica).where(col(Replica.url).not_in(urls)))
     for replica in replicas:
         await _write(session, replica, key="url")
@@ -58,6 +64,12 @@ async def list_replicas(session: AsyncSession) -> list[Replica]:
     """Return what was last seen of every engine, by pool and address."""
     query = select(Replica).order_by(Replica.pool, Replica.url)
     return list(await session.exec(query.execution_options(populate_existing=True)))
+
+
+async def replicas_seen_within(session: AsyncSession, seconds: float) -> set[str]:
+    """Return the URLs of the engines that were looked at in the last `seconds`."""
+    since = func.now() - timedelta(seconds=seconds)
+    return set(await session.exec(select(Replica.url).where(col(Replica.seen_at) > since)))
 
 
 async def silence_of_worker(session: AsyncSession) -> timedelta | None:

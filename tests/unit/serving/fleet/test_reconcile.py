@@ -6,15 +6,18 @@ from datetime import timedelta
 import pytest
 
 from serving.fleet.adapters import adapter_path
+from serving.fleet.engine import UPSTREAM_LOOK_SECONDS
 from serving.fleet.memory import MemoryEngine
 from serving.fleet.reconcile import reconcile
 from serving.fleet.swap import promote
+from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store.aliases import id_of
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.tables import Adapter, Alias, GatewayWorker, Release, Replica, utc_now
 from serving.store.workers import list_replicas
+from serving.types import PoolKind
 
 Engines = dict[str, tuple[MemoryEngine, ...]]
 AddRelease = Callable[[], Awaitable[tuple[Adapter, Release]]]
@@ -186,3 +189,21 @@ async def test_one_process_reconciles_at_a_time(
     async with database.lock("reconcile"):
         await reconcile(database, settings, engines)
     assert await engines["small"][0].list_adapters() == {}
+
+
+async def test_an_upstream_is_asked_every_ten_seconds_only(
+    database: Database, settings: Settings
+) -> None:
+    """It is somebody else's and counts what it is asked; what was seen of it stands meanwhile."""
+    pools = (PoolSettings(name="far", kind=PoolKind.OPENAI, urls=("https://far",)),)
+    far = MemoryEngine("https://far")
+    settings = settings.model_copy(update={"pools": pools})
+    await reconcile(database, settings, {"far": (far,)})
+    far.is_down = True
+    await reconcile(database, settings, {"far": (far,)})
+    assert (await _replicas(database))[far.url].is_healthy
+    async with database.session() as session:
+        (seen,) = await list_replicas(session)
+        seen.seen_at -= timedelta(seconds=UPSTREAM_LOOK_SECONDS)
+    await reconcile(database, settings, {"far": (far,)})
+    assert not (await _replicas(database))[far.url].is_healthy
