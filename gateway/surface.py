@@ -96,9 +96,10 @@ def _reasons_not_ready(runtime: Runtime) -> list[str]:
         reasons.append("The database has not been read yet.")
     if any(task.done() for task in runtime.background):
         reasons.append("A background task has died; the log says why. Restart the gateway.")
-    pools = [pool.name for pool in runtime.settings.all_pools]
+    pools = runtime.prover.pools
     if not any(runtime.prover.replicas_for(pool, None) for pool in pools):
-        reasons.append("No engine is healthy in any of the pools: " + ", ".join(pools) + ".")
+        # Everybody may ask: names are for the log and `strop doctor`.
+        reasons.append(f"No engine is healthy in any pool ({len(pools)} configured).")
     return reasons
 
 

@@ -186,15 +186,21 @@ async def test_an_error_inside_a_stream_raises_in_the_official_client(
             _ = [chunk async for chunk in stream]
 
 
-async def test_health_says_why_not(tmp_path: Path, database: Database) -> None:
+async def test_health_says_why_not(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     """Live is about the process; ready is about keys and engines, with reasons."""
     async with fake_engine() as engine:
         engine.is_healthy = False
+        caplog.set_level("INFO", "strop.serving")
         async with running_gateway(make_settings(tmp_path, engine), database) as gateway:
             assert (await get(gateway, "/health/live"))[0] == 200
             status, _, body = await get(gateway, "/health/ready")
             assert status == 503
             assert "No engine is healthy" in json.loads(body)["reasons"][0]
+            # Everybody may ask: which pools there are is for the log.
+            assert "default" not in body
+            assert any(f"{engine.url} is not healthy" in line for line in caplog.messages)
             engine.is_healthy = True
             async with asyncio.timeout(30):
                 while (await get(gateway, "/health/ready"))[0] != 200:  # noqa: ASYNC110
