@@ -23,6 +23,7 @@ _ERRORS = {
     "401": "No key, or an unknown one.",
     "404": "No such model, or not for this key.",
     "413": "The body is too long.",
+    "429": "The key's quota or budget is used up; `Retry-After` says when to try again.",
     "502": "The engine failed.",
     "503": "No engine can answer now; `Retry-After` says when to try again.",
     "504": "The engine did not answer in time.",

@@ -17,6 +17,8 @@ from gateway.follow import DATABASE_ERRORS, Follower
 from gateway.heartbeat import Heartbeat
 from gateway.inference.traffic import Traffic
 from gateway.limits import AddressLimiter
+from gateway.quota.admission import Quotas
+from gateway.quota.table import SharedTable
 from gateway.upstream.client import SocketUpstream
 from gateway.upstream.protocol import Upstream
 from monitoring.metrics import Metrics
@@ -51,6 +53,7 @@ class Runtime:
     upstream: Upstream
     traffic: Traffic
     metrics: Metrics
+    quotas: Quotas
     feedback_limiter: AddressLimiter
     bases: dict[str, str]
     """Served name of a base model -> its pool."""
@@ -100,8 +103,8 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         url: the database, postgresql://...
 
     Raises:
-        ConfigurationError: sign.key is missing, a pool is described wrongly, or the journal is too
-            small for its workers.
+        ConfigurationError: sign.key is missing, a pool is described wrongly, the journal is too
+            small for its workers, or the file of limits cannot be had.
         UnavailableError: the journal cannot be written.
     """
     worker_id = make_worker_id(socket.gethostname())
@@ -110,6 +113,8 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         _refuse_narrow_journal(settings)
         journal = JournalWriter(settings.journal_dir, settings.journal, worker_id)
         stack.callback(journal.close)
+        limits = SharedTable(settings.home / "limits")
+        stack.callback(limits.close)
         database = Database.connect(url)
         stack.push_async_callback(database.close)
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
@@ -137,6 +142,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             upstream=upstream,
             traffic=traffic,
             metrics=metrics,
+            quotas=Quotas(limits),
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),
             bases={pool.served_name: pool.name for pool in settings.all_pools},
             pool_headers=_pool_headers(settings),

@@ -9,7 +9,8 @@
     │   └── ModelNotFoundError     404  no such model, or not for this key
     ├── ConflictError              409  somebody else was first, or the state forbids it
     ├── PayloadTooLargeError       413  a body over the limit
-    ├── RateLimitError             429  your quota
+    ├── RateLimitError             429  your quota of this minute
+    │   └── InsufficientQuotaError 429  your budget of this month
     └── UnavailableError           503  no capacity now; try again after `retry_after` seconds
         └── EngineError            502  the engine answered with an error, or not at all
             └── EngineTimeoutError 504  the engine did not answer in time
@@ -122,11 +123,18 @@ class PayloadTooLargeError(StropError):
 
 
 class RateLimitError(StropError):
-    """Your quota is used up."""
+    """Your quota of this minute is used up."""
 
     status = 429
     kind = "rate_limit_error"
     default_code = "rate_limit_exceeded"
+
+
+class InsufficientQuotaError(RateLimitError):
+    """Your budget of this month is used up."""
+
+    kind = "insufficient_quota"
+    default_code = "insufficient_quota"
 
 
 class UnavailableError(StropError):

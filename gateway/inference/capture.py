@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.inference.client import ClientGoneError
 from gateway.inference.order import Order
+from gateway.quota.admission import Admission
 from monitoring.metrics import Metrics
 from serving.errors import StropError
 from serving.journal.records import Begin, End
@@ -28,10 +29,13 @@ class Capture:
         PayloadTooLargeError: on entering: the request is longer than a record may be.
     """
 
-    def __init__(self, order: Order, journal: JournalWriter, metrics: Metrics) -> None:
+    def __init__(
+        self, order: Order, admission: Admission, journal: JournalWriter, metrics: Metrics
+    ) -> None:
         self.replica: str | None = None
         self.http_status: int | None = None
         self._order = order
+        self._admission = admission
         self._journal = journal
         self._metrics = metrics
         self._served = order.served
@@ -96,6 +100,9 @@ class Capture:
         self._metrics.ended(self._served, self._order.choice.pool, status, seconds)
         if answer is not None:
             self._count_tokens(answer)
+        elif status is InferenceStatus.CLIENT_ABORTED:
+            # Or else hanging up before the usage comes would be a way around every quota.
+            self._admission.num_used = self._order.num_prompt_tokens + self._times.num_events
         if self._order.principal.is_logged:
             self._write_end(status, error, seconds)
 
@@ -129,9 +136,9 @@ class Capture:
             self._metrics.failed("usage")
             return
         if usage is not None:
-            self._metrics.used_tokens(
-                self._served, usage.prompt_tokens, usage.completion_tokens or 0
-            )
+            completion = usage.completion_tokens or 0
+            self._admission.num_used = max(0, usage.prompt_tokens + completion)
+            self._metrics.used_tokens(self._served, usage.prompt_tokens, completion)
 
 
 class _Usage(msgspec.Struct):
@@ -166,6 +173,11 @@ class _EventTimes:
     def first_ms(self, begun_at: float) -> float | None:
         """Return how long the first event took."""
         return None if self._first_at is None else (self._first_at - begun_at) * 1000
+
+    @property
+    def num_events(self) -> int:
+        """How many came."""
+        return 0 if self._first_at is None else self._num_gaps + 1
 
     @property
     def mean_gap_ms(self) -> float | None:

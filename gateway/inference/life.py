@@ -17,6 +17,7 @@ from gateway.inference.engine_call import engine_answer
 from gateway.inference.order import Order, make_order
 from gateway.inference.relay import relay
 from gateway.policy.fields import Asked, Endpoint, authorise
+from gateway.quota.admission import Admission
 from gateway.runtime import Runtime
 from serving.errors import InvalidRequestError, StropError, UnavailableError
 from serving.routing.catalog import Principal
@@ -53,8 +54,9 @@ async def _answer(
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
     reply.headers = order.reply_headers
     with (
+        _admission(runtime, order, reply) as admission,
         runtime.traffic.admitted(order.choice.adapter),
-        Capture(order, runtime.journal, runtime.metrics) as capture,
+        Capture(order, admission, runtime.journal, runtime.metrics) as capture,
     ):
         async with WhileConnected(receive):
             await capture.secure()
@@ -80,6 +82,17 @@ def _decide(
         asked=asked,
         choice=choice,
         conversation=conversation,
+    )
+
+
+def _admission(runtime: Runtime, order: Order, reply: Reply) -> Admission:
+    return Admission(
+        runtime.quotas,
+        order.principal,
+        order.choice.alias,
+        runtime.catalog.usage,
+        order.num_prompt_tokens + order.num_answer_tokens,
+        reply.headers,
     )
 
 

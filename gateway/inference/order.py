@@ -17,6 +17,8 @@ from serving.types import PoolKind
 
 # Two names of one thing: a default for the one must not join the other.
 _LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+_BYTES_PER_TOKEN = 4
+_USUAL_ANSWER_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,10 @@ class Order:
     body: bytes
     """JSON, as the engine gets it."""
     conversation: str | None
+    num_prompt_tokens: int
+    """Estimated: 4 bytes of the body are about a token."""
+    num_answer_tokens: int
+    """The most that it may have; an estimate where neither client nor release says so."""
 
     @property
     def served(self) -> Served:
@@ -83,14 +89,17 @@ def make_order(
         fields["stream_options"] = _with_usage(asked)
     if pool.kind is PoolKind.VLLM:
         fields["cache_salt"] = signer.cache_salt(principal.tenant)
+    body = _encode(fields)
     return Order(
         inference_id=signer.mint(principal.tenant, is_logged=principal.is_logged),
         endpoint=endpoint,
         principal=principal,
         asked=asked,
         choice=choice,
-        body=_encode(fields),
+        body=body,
         conversation=conversation,
+        num_prompt_tokens=len(body) // _BYTES_PER_TOKEN,
+        num_answer_tokens=_longest_answer(fields),
     )
 
 
@@ -121,6 +130,11 @@ def _with_usage(asked: Asked) -> dict[str, Any]:
     """Ask for usage in every stream; pass on the client's other options only if it asked too."""
     options = asked.fields.get("stream_options", {}) if asked.wants_usage else {}
     return {**options, "include_usage": True}
+
+
+def _longest_answer(fields: dict[str, Any]) -> int:
+    limits = [int(fields[name]) for name in _LENGTH_LIMITS if name in fields]
+    return int(fields.get("n", 1)) * min(limits, default=_USUAL_ANSWER_TOKENS)
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -118,6 +119,12 @@ class Catalog:
     def alias_for(self, tenant: str, name: str) -> Alias | None:
         """Return the tenant's own alias of that name, else the shared one."""
         return self.aliases.get((tenant, name)) or self.shared.get(name)
+
+
+def month_number(moment: datetime) -> int:
+    """Return months since the year 0: a month that compares and fits into a machine's word."""
+    at = moment.astimezone(UTC)
+    return 12 * at.year + at.month - 1
 
 
 def digest_of(key: str) -> str:

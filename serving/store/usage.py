@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from serving.routing.catalog import MonthlyUsage
+from serving.routing.catalog import MonthlyUsage, month_number
 from serving.store.access import Key, Usage
 from serving.store.tables import Alias, utc_now
 
@@ -92,9 +92,3 @@ async def usage_by_alias(session: AsyncSession) -> list[AliasUsage]:
 def first_day(moment: datetime) -> date:
     """Return the first day of the month, UTC."""
     return moment.astimezone(UTC).date().replace(day=1)
-
-
-def month_number(moment: datetime) -> int:
-    """Return months since the year 0: a month that compares and fits into a machine's word."""
-    at = moment.astimezone(UTC)
-    return 12 * at.year + at.month - 1

@@ -9,7 +9,7 @@ from sqlmodel import select
 from serving.journal.ingest import ingest
 from serving.journal.records import Begin, End
 from serving.journal.writer import JournalWriter
-from serving.routing.catalog import MonthlyUsage, Quota
+from serving.routing.catalog import MonthlyUsage, Quota, month_number
 from serving.sections import JournalSettings
 from serving.settings import Settings
 from serving.store.access import Usage
@@ -18,7 +18,7 @@ from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.keys import create_key
 from serving.store.tables import utc_now
-from serving.store.usage import first_day, month_number, usage_by_alias
+from serving.store.usage import first_day, usage_by_alias
 from serving.types import InferenceStatus, Role, Task
 from tests.journal import make_begin, make_end
 

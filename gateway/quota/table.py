@@ -1,0 +1,238 @@
+"""Numbers that the gateway workers of one host share: a file under STROP_HOME, mapped by each.
+
+    header   how many rows there are, how many workers' columns were ever in use
+    row      one per key or alias: the hash of its name, then the cells below, each of 64 bits:
+             when its buckets are full again, its month, what it spent in it, and per worker what
+             runs and what is reserved
+
+Locks are byte ranges of the file, held by an open file ("OFD" locks, fcntl(2)): the kernel lets go
+of them when a worker dies, however it dies. A row is read and written under its own lock. A worker
+holds one more for as long as it lives: who sees it free takes the worker's counts out of the row.
+The first worker on a host, when no other lives, begins with an empty file.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from serving.errors import ConfigurationError, UnavailableError
+
+REQUESTS_FULL_AT: Final = 1
+TOKENS_FULL_AT: Final = 2
+MONTH: Final = 3
+SPENT: Final = 4
+_NAME: Final = 0
+
+MAX_WORKERS: Final = 64
+_CELL_BYTES: Final = 8
+_HEADER_CELLS: Final = 16
+_NUM_ROWS: Final = 0
+_NUM_COLUMNS: Final = 1
+_FIRST_RUNNING: Final = 8
+_FIRST_RESERVED: Final = _FIRST_RUNNING + MAX_WORKERS
+_ROW_CELLS: Final = _FIRST_RESERVED + MAX_WORKERS
+_ROWS_AT_ONCE: Final = 256
+
+_FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock on 64-bit Linux
+_TABLE_BYTE: Final = 0
+_FIRST_WORKER_BYTE: Final = 1
+
+
+class SharedTable:
+    """The file as one worker holds it.
+
+    Raises:
+        ConfigurationError: the file cannot be made, or too many workers hold it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._rows: dict[str, Row] = {}
+        try:
+            self._open_file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+            self._file = self._open_file.fileno()
+            with self._locked(_TABLE_BYTE):
+                if self._is_free(_FIRST_WORKER_BYTE, MAX_WORKERS):
+                    os.ftruncate(self._file, 0)
+                self.column = self._take_column()
+                self._map(max(os.fstat(self._file).st_size, _size_of(_ROWS_AT_ONCE)))
+                self.cells[_NUM_COLUMNS] = max(self.num_columns, self.column + 1)
+                self._clear_column()
+        except OSError as error:
+            raise ConfigurationError(
+                f"The file of limits {path} cannot be made: {error}. Its folder has to be on a "
+                "disk of this machine, with room, and ours."
+            ) from error
+
+    @property
+    def num_columns(self) -> int:
+        """How many workers' columns were ever in use."""
+        return self.cells[_NUM_COLUMNS]
+
+    def row(self, name: str) -> "Row":
+        """Return the row of a key or an alias; the first to ask makes it.
+
+        Raises:
+            UnavailableError: the file cannot grow: the disk is full.
+        """
+        row = self._rows.get(name)
+        if row is None:
+            row = self._rows[name] = Row(self, self._find(name))
+        return row
+
+    def lock(self, request: bytes) -> None:
+        """Take or let go of a byte of the file; waits for who holds it, some microseconds."""
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, request)
+
+    def is_alive(self, column: int) -> bool:
+        """Whether the worker whose column this is lives."""
+        return column == self.column or not self._is_free(_FIRST_WORKER_BYTE + column, 1)
+
+    def close(self) -> None:
+        """Let go of everything; what this worker counted is forgotten by the others."""
+        self.cells.release()
+        self._memory.close()
+        self._open_file.close()
+
+    def _take_column(self) -> int:
+        for column in range(MAX_WORKERS):
+            request = flock(fcntl.F_WRLCK, _FIRST_WORKER_BYTE + column)
+            try:
+                fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, request)
+            except (BlockingIOError, PermissionError):
+                continue
+            return column
+        raise ConfigurationError(
+            f"{MAX_WORKERS} gateway workers share this home already; there can be no more."
+        )
+
+    def _clear_column(self) -> None:
+        """Forget what the column's last worker left behind when it was killed."""
+        for index in range(self.cells[_NUM_ROWS]):
+            start = _start_of(index)
+            self.cells[start + _FIRST_RUNNING + self.column] = 0
+            self.cells[start + _FIRST_RESERVED + self.column] = 0
+
+    def _find(self, name: str) -> int:
+        """Return where the row of that name starts."""
+        digest = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+        with self._locked(_TABLE_BYTE):
+            num_rows = self.cells[_NUM_ROWS]
+            self._reach(num_rows + 1)
+            end = _start_of(num_rows)
+            names = self.cells[_start_of(0) + _NAME : end : _ROW_CELLS].tolist()
+            if digest in names:
+                return _start_of(names.index(digest))
+            self.cells[end + _NAME] = digest
+            self.cells[_NUM_ROWS] = num_rows + 1
+            return end
+
+    def _reach(self, num_rows: int) -> None:
+        """Map at least so many rows; the file may have grown, or has to."""
+        if _size_of(num_rows) <= len(self._memory):
+            return
+        size = max(os.fstat(self._file).st_size, len(self._memory) + _size_of(_ROWS_AT_ONCE))
+        try:
+            old_cells, old_memory = self.cells, self._memory
+            self._map(size)
+        except OSError as error:
+            raise UnavailableError(
+                "There is no room on the gateway's disk to count this key's requests.",
+                code="no_room_for_limits",
+                retry_after=10,
+            ) from error
+        old_cells.release()
+        old_memory.close()
+
+    def _map(self, size: int) -> None:
+        # With its blocks reserved: a write into a hole of a full disk would kill the process.
+        os.posix_fallocate(self._file, 0, size)
+        self._memory = mmap.mmap(self._file, size)
+        self.cells = memoryview(self._memory).cast("q")
+
+    @contextmanager
+    def _locked(self, byte: int) -> Iterator[None]:
+        self.lock(flock(fcntl.F_WRLCK, byte))
+        try:
+            yield
+        finally:
+            self.lock(flock(fcntl.F_UNLCK, byte))
+
+    def _is_free(self, byte: int, count: int) -> bool:
+        request = flock(fcntl.F_WRLCK, byte, count)
+        found = fcntl.fcntl(self._file, fcntl.F_OFD_GETLK, request)
+        return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
+
+
+class Row:
+    """One key's or alias's cells; `with row:` is its lock, inside of which they may be used."""
+
+    def __init__(self, table: SharedTable, start: int) -> None:
+        self._table = table
+        self._start = start
+        self._running = start + _FIRST_RUNNING + table.column
+        self._reserved = start + _FIRST_RESERVED + table.column
+        self._lock = flock(fcntl.F_WRLCK, start * _CELL_BYTES)
+        self._unlock = flock(fcntl.F_UNLCK, start * _CELL_BYTES)
+
+    def __enter__(self) -> "Row":
+        self._table.lock(self._lock)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._table.lock(self._unlock)
+
+    def __getitem__(self, cell: int) -> int:
+        return self._table.cells[self._start + cell]
+
+    def __setitem__(self, cell: int, value: int) -> None:
+        self._table.cells[self._start + cell] = value
+
+    @property
+    def num_running(self) -> int:
+        """Requests of all workers."""
+        first = self._start + _FIRST_RUNNING
+        return sum(self._table.cells[first : first + self._table.num_columns])
+
+    @property
+    def num_reserved(self) -> int:
+        """Tokens that all workers' requests reserve."""
+        first = self._start + _FIRST_RESERVED
+        return sum(self._table.cells[first : first + self._table.num_columns])
+
+    def begin(self, num_reserved: int) -> None:
+        """Count a request of this worker."""
+        self._table.cells[self._running] += 1
+        self._table.cells[self._reserved] += num_reserved
+
+    def end(self, num_reserved: int) -> None:
+        """Count it no more. What is reserved goes first: a death in between leaves it findable."""
+        self._table.cells[self._reserved] -= num_reserved
+        self._table.cells[self._running] -= 1
+
+    def forget_dead_workers(self) -> None:
+        """Take out what workers had running that live no more."""
+        cells = self._table.cells
+        for column in range(self._table.num_columns):
+            running = self._start + _FIRST_RUNNING + column
+            if cells[running] and not self._table.is_alive(column):
+                cells[running] = 0
+                cells[self._start + _FIRST_RESERVED + column] = 0
+
+
+def flock(kind: int, first: int, count: int = 1) -> bytes:
+    """Return a lock of `count` bytes of the file, as fcntl(2) takes it."""
+    return _FLOCK.pack(kind, os.SEEK_SET, first, count, 0)
+
+
+def _start_of(row: int) -> int:
+    return _HEADER_CELLS + row * _ROW_CELLS
+
+
+def _size_of(num_rows: int) -> int:
+    return _start_of(num_rows) * _CELL_BYTES
