@@ -17,7 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from monitoring.sampling import is_sampled
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.store.database import Database
-from serving.store.inferences import CHAT_ENDPOINT, messages_of, readable_answer
+from serving.store.inferences import is_conversation, messages_of, readable_answer
 from serving.store.learning import Review, Verdict
 from serving.store.tables import Alias, Feedback, Inference, utc_now
 from serving.types import InferenceStatus
@@ -187,7 +187,7 @@ async def _consider(session: AsyncSession, share: float) -> list[tuple[Inference
 
 
 def _is_dealt(inference: Inference, owner: str, share: float) -> bool:
-    is_whole_chat = inference.endpoint == CHAT_ENDPOINT and not inference.is_truncated
+    is_whole_chat = is_conversation(inference) and not inference.is_truncated
     return is_whole_chat and inference.tenant == owner and is_sampled(inference.id, share)
 
 

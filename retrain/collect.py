@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.examples import Example, Message, example_of, text_of, without_system
 from retrain.sources import Gathered, Judgement
-from serving.store.inferences import CHAT_ENDPOINT
+from serving.store.inferences import choice_of, is_conversation, messages_of, tools_of
 from serving.store.learning import EvaluationSet, ExampleRow, Import, Review, Source, Verdict
 from serving.store.tables import Alias, Feedback, Inference, Release
 
@@ -80,10 +80,10 @@ def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message,
     Returns:
         None for what cannot be read as turns of text: other endpoints, images, sound.
     """
-    if inference.endpoint != CHAT_ENDPOINT or not isinstance(inference.request, dict):
+    if not is_conversation(inference):
         return None
     try:
-        turns = tuple(_turn(turn) for turn in inference.request.get("messages", []))
+        turns = tuple(_turn(turn) for turn in messages_of(inference))
     except (msgspec.ValidationError, UnicodeEncodeError):
         return None
     return without_system(turns, [system_prompt])
@@ -91,14 +91,13 @@ def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message,
 
 def answer_of(inference: Inference) -> Message | None:
     """Return the first choice, whole; None where there is none, or less than the model had to say."""
-    if inference.is_truncated or not isinstance(inference.response, dict):
-        return None
-    choices = inference.response.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(first, dict) or first.get("finish_reason") == "length":
+    choice = choice_of(inference)
+    message = choice.get("message")
+    is_cut = inference.is_truncated or choice.get("finish_reason") == "length"
+    if is_cut or not isinstance(message, dict):
         return None
     try:
-        answer = _turn(first.get("message") or {})
+        answer = _turn(message)
     except (msgspec.ValidationError, UnicodeEncodeError):
         return None
     return answer if answer.role == "assistant" and text_of(answer) else None
@@ -206,7 +205,7 @@ def _gathered(judged: _Judged, alias: Alias) -> Gathered | str:
         return "no_whole_answer" if review.verdict is Verdict.CORRECT else "wrong_uncorrected"
     assert review.reviewed_at is not None
     return Gathered(
-        example=Example(prompt=prompt, answer=answer, tools=_tools_of(inference)),
+        example=Example(prompt=prompt, answer=answer, tools=tuple(tools_of(inference))),
         source=source,
         source_id=inference.id,
         at=review.reviewed_at,
@@ -225,11 +224,6 @@ def _best_answer(judged: _Judged) -> tuple[Message | None, Source, str | None]:
         return Message("assistant", review.corrected), Source.CORRECTION, None
     is_correct = review.verdict is Verdict.CORRECT
     return (answer_of(judged.inference) if is_correct else None), Source.REVIEWED, None
-
-
-def _tools_of(inference: Inference) -> tuple[Any, ...]:
-    tools = inference.request.get("tools")
-    return tuple(tools) if isinstance(tools, list) else ()
 
 
 def _turn(turn: dict[str, Any]) -> Message:

@@ -1,18 +1,18 @@
 """A stream of server-sent events, put together into the answer that a client without streaming
 would have got. Pure, and content with a stream that was cut anywhere.
 
-Chunks are folded into one value: what grows piece by piece (`content`, `arguments`, `text`, lists
-of log-probabilities) is joined, choices and tool calls are matched by their `index`, everything
-else is replaced by what came last.
+A stream says by its events which dialect it is in: its end may be ingested before its beginning is,
+and with it the name of the endpoint.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-_JOINED = frozenset({"content", "reasoning_content", "reasoning", "refusal", "arguments", "text"})
-_INDEXED = frozenset({"choices", "tool_calls"})
+from serving.dialects import chat, messages, responses
+
 _INT4_MAX = 2**31 - 1
 
 
@@ -25,19 +25,18 @@ class Usage:
 
 
 def assemble(stream: bytes) -> dict[str, Any] | None:
-    """Return the answer that the events of /v1/chat/completions or /v1/completions amount to.
+    """Return the answer that a stream's events amount to.
 
     An `error` event of the engine is kept beside what came before it.
 
     Returns:
-        None where there is no chunk to put together.
+        None where there is nothing to put together.
     """
-    answer: dict[str, Any] = {}
-    for data in split_events(stream):
-        chunk = _parse(data)
-        if isinstance(chunk, dict) and ("choices" in chunk or "error" in chunk):
-            _merge(answer, chunk)
-    return _finish(answer) if answer else None
+    events = filter(_is_object, map(_parse, split_events(stream)))
+    for event in events:
+        if put_together := _dialect_of(event):
+            return put_together(chain([event], events)) or None
+    return None
 
 
 def split_events(stream: bytes) -> Iterator[bytes]:
@@ -57,11 +56,33 @@ def split_events(stream: bytes) -> Iterator[bytes]:
 
 
 def usage_of(answer: Any) -> Usage:
-    """Read an answer's `usage`; counts that no column could hold count as not said."""
+    """Read an answer's `usage` in any dialect; counts that no column could hold count as not said."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
     if not isinstance(usage, dict):
         return Usage()
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+    if "input_tokens" not in usage:
+        return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+    # Anthropic counts what came from the cache, or went there, beside the rest of the prompt.
+    cached = (usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens"))
+    prompt_tokens = _count(usage["input_tokens"])
+    if prompt_tokens is not None:
+        prompt_tokens = _count(prompt_tokens + sum(_count(tokens) or 0 for tokens in cached))
+    return Usage(prompt_tokens, _count(usage.get("output_tokens")))
+
+
+def _dialect_of(
+    event: dict[str, Any],
+) -> Callable[[Iterable[dict[str, Any]]], dict[str, Any]] | None:
+    kind = str(event.get("type"))
+    if kind.startswith("response."):
+        return responses.assemble
+    if kind == "message_start":
+        return messages.assemble
+    return chat.assemble if "choices" in event or "error" in event else None
+
+
+def _is_object(found: Any) -> bool:
+    return isinstance(found, dict)
 
 
 def _count(value: Any) -> int | None:
@@ -73,67 +94,3 @@ def _parse(data: bytes) -> Any:
         return json.loads(data.decode())
     except (ValueError, RecursionError):  # [DONE], or an event cut in the middle
         return None
-
-
-def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
-    for key, new in piece.items():
-        old = whole.get(key)
-        if isinstance(new, str):
-            whole[key] = old + new if key in _JOINED and isinstance(old, str) else new
-        elif isinstance(new, dict):
-            whole[key] = _merged(old if isinstance(old, dict) else {}, new)
-        elif isinstance(new, list):
-            items = old if isinstance(old, list) else []
-            whole[key] = _merge_indexed(items, new) if key in _INDEXED else [*items, *new]
-        elif new is not None or key not in whole:
-            whole[key] = new
-
-
-def _merged(whole: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
-    _merge(whole, piece)
-    return whole
-
-
-def _merge_indexed(items: list[Any], pieces: list[Any]) -> list[Any]:
-    for piece in pieces:
-        if not isinstance(piece, dict):
-            continue
-        index = piece.get("index", 0)
-        found = next((item for item in items if item["index"] == index), None)
-        if found is None:
-            found = {"index": index}
-            items.append(found)
-        _merge(found, piece)
-    return items
-
-
-def _finish(answer: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(kind := answer.get("object"), str):
-        answer["object"] = kind.removesuffix(".chunk")
-    choices = answer.get("choices")
-    if isinstance(choices, list):
-        choices.sort(key=lambda choice: _sort_key(choice["index"]))
-        answer["choices"] = [_finish_choice(choice) for choice in choices]
-    return answer
-
-
-def _finish_choice(choice: dict[str, Any]) -> dict[str, Any]:
-    message = choice.pop("delta", None)
-    if not isinstance(message, dict):
-        return choice
-    message.setdefault("role", "assistant")
-    message.setdefault("content", None)
-    calls = message.get("tool_calls")
-    if isinstance(calls, list):
-        calls.sort(key=lambda call: _sort_key(call["index"]))
-        # Only the deltas number their calls; an answer lists them.
-        message["tool_calls"] = [_without_index(call) for call in calls]
-    return {"index": choice["index"], "message": message, **choice}
-
-
-def _without_index(call: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in call.items() if key != "index"}
-
-
-def _sort_key(index: Any) -> int:
-    return index if isinstance(index, int) else 0
