@@ -91,9 +91,10 @@ async def _telling(
     async def tell() -> None:
         assert run.id is not None
         while True:
-            progress = {"evaluating": name, "answered": num_answered, "num_items": num_items}
+            counted = {"evaluating": name, "answered": num_answered, "num_items": num_items}
             async with shop.database.session() as session:
-                (await lock_run(session, run.id)).progress = progress
+                locked = await lock_run(session, run.id)
+                locked.progress = locked.progress | counted  # the training's figures stay
             await asyncio.sleep(_TELL_SECONDS)
 
     telling = asyncio.create_task(tell())

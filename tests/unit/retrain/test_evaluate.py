@@ -71,4 +71,5 @@ async def test_a_run_tells_how_many_items_are_answered(world: World) -> None:
         told = (await world.run(run.id)).progress
         may_answer.set()
         await evaluating
-    assert told == {"evaluating": "base", "answered": 3, "num_items": 500}
+    assert told.items() >= {"evaluating": "base", "answered": 3, "num_items": 500}.items()
+    assert told["step"] == 9, "the training's figures stay"
