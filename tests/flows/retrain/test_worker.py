@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from retrain.jobs import Job
@@ -15,6 +16,7 @@ from retrain.worker import run_jobs, work
 from serving.sections import WorkerSettings
 from serving.settings import Settings
 from serving.store.database import Database, raise_revision
+from tests.stack import free_port
 
 
 async def test_a_new_revision_runs_the_reconciler_at_once(database: Database) -> None:
@@ -46,12 +48,16 @@ async def test_the_real_jobs_run_and_stop(
     database: Database, tmp_path: Path, only: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On a home without engines' answers the worker works on, and stops when told."""
-    settings = Settings(home=tmp_path, worker=WorkerSettings(ingest_seconds=0.05))
+    port = free_port()
+    worker = WorkerSettings(ingest_seconds=0.05, metrics_port=port)
+    settings = Settings(home=tmp_path, worker=worker)
     settings.journal_dir.mkdir()
     stopping = asyncio.Event()
     with caplog.at_level("INFO", "strop.retrain"):
         running = asyncio.create_task(work(settings, database.url, stopping, only))
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(60):
+            while not await has_ingested(port):  # noqa: ASYNC110 - it is asked from outside
+                await asyncio.sleep(0.05)
         stopping.set()
         await asyncio.wait_for(running, 60)
     heartbeat = caplog.records[-1].getMessage()
@@ -61,6 +67,16 @@ async def test_the_real_jobs_run_and_stop(
     assert ", 0 failed" in heartbeat
     assert ", 1 failed" not in heartbeat
     assert "ingest 0 runs" not in heartbeat
+
+
+async def has_ingested(port: int) -> bool:
+    """Whether a pass has ended, by the worker's metrics."""
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        try:
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+        except httpx.TransportError:
+            return False
+    return "strop_ingest_last_pass_timestamp_seconds 0.0" not in text
 
 
 def test_without_a_database_the_worker_lives_and_stops_on_sigterm(tmp_path: Path) -> None:
