@@ -16,7 +16,7 @@ CALLERS: dict[str, dict[str, Any]] = {
     "reviewer": {},
     "second": {},
     "foreign": {"tenant": "acme"},
-    "bound": {"alias": "other"},
+    "bound": {"aliases": ["other"]},
     "ops": {"role": Role.OPS},
 }
 
