@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ import pytest
 
 from serving.settings import Settings
 from serving.store.embedded import open_store
+from tests.commands import run_command
 from tests.stack import wait_until_left
 
 
@@ -26,14 +26,7 @@ class Strop:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "gateway.command.main", *words],
-            env={**os.environ, "STROP_HOME": str(self.home)},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        return run_command(words, {**os.environ, "STROP_HOME": str(self.home)})
 
     def json(self, *words: str) -> Any:
         """Run one command that has to succeed; return its object."""
