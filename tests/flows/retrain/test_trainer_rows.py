@@ -10,15 +10,19 @@ import pytest
 from serving.errors import InvalidRequestError
 from tests.training import make_base
 
+pytestmark = pytest.mark.timeout(600)  # on a cold disk its imports alone take minutes
+
 Read = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A tokenizer of single bytes. Imported here: it takes torch along, and seconds."""
-    from transformers import AutoTokenizer
+    """A tokenizer of single bytes. Imported here: it takes seconds; `AutoTokenizer` takes ten."""
+    from transformers import PreTrainedTokenizerFast
 
-    return AutoTokenizer.from_pretrained(make_base(tmp_path_factory.mktemp("rows") / "base"))
+    return PreTrainedTokenizerFast.from_pretrained(
+        make_base(tmp_path_factory.mktemp("rows") / "base")
+    )
 
 
 @pytest.fixture
