@@ -6,14 +6,13 @@ and for all hosts; each host adds what it has seen itself, and the larger of the
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 
 from gateway.quota.rules import Limit, Refusal, Standing, decide, left, reservable, taken
 from gateway.quota.table import MONTH, REQUESTS_FULL_AT, SPENT, TOKENS_FULL_AT, Row, SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
-from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, month_number
+from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota, month_number
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -59,6 +58,19 @@ class Admission:
         InsufficientQuotaError: on entering: the key's or the alias's budget is used up.
     """
 
+    __slots__ = (
+        "_alias",
+        "_alias_row",
+        "_headers",
+        "_key_row",
+        "_num_reserved",
+        "_principal",
+        "_quota",
+        "_quotas",
+        "_usage",
+        "num_used",
+    )
+
     def __init__(
         self,
         quotas: Quotas,
@@ -102,17 +114,11 @@ class Admission:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        now, month = self._quotas.clock(), self._quotas.month
         if self._key_row is not None:
-            with self._key_row as row:
-                row.end(self._num_reserved)
-                if self._quota.tpm is not None:
-                    full_at = taken(row[TOKENS_FULL_AT], now, self._quota.tpm, self.num_used)
-                    row[TOKENS_FULL_AT] = full_at
-                _spend(row, month, self.num_used)
+            self._leave_place(self._key_row)
         if self._alias_row is not None and self.num_used:
             with self._alias_row as row:
-                _spend(row, month, self.num_used)
+                _spend(row, self._quotas.month, self.num_used)
 
     def _check_alias(self, alias: Alias) -> None:
         self._alias_row = self._quotas.table.row(f"alias/{alias.id}")
@@ -124,22 +130,35 @@ class Admission:
             raise InsufficientQuotaError(words, retry_after=self._quotas.seconds_left)
 
     def _take_place(self) -> None:
-        now, month = self._quotas.clock(), self._quotas.month
+        now = self._quotas.clock()
         key_row = self._quotas.table.row(self._principal.key_id)
         with key_row as row:
-            spent = _catch_up(row, month, _counted(self._usage, month, self._principal.key_id))
-            standing = _standing(row, spent)
+            standing = self._standing(row)
             refusal = decide(self._quota, standing, now, self._num_reserved)
             if refusal is not None and refusal.limit in (Limit.CONCURRENCY, Limit.TOKENS):
                 row.forget_dead_workers()
-                standing = _standing(row, spent)
+                standing = self._standing(row)
                 refusal = decide(self._quota, standing, now, self._num_reserved)
             if refusal is None:
                 standing = self._begin(row, standing, now)
                 self._key_row = key_row
-        self._headers.extend(quota_headers(self._principal, standing, now))
+        self._headers.extend(quota_headers(self._quota, standing, now))
         if refusal is not None:
             raise self._error(refusal)
+
+    def _standing(self, row: Row) -> Standing:
+        quota, num_spent = self._quota, 0
+        if quota.budget is not None:
+            month = self._quotas.month
+            counted = _counted(self._usage, month, self._principal.key_id)
+            num_spent = _catch_up(row, month, counted)
+        return Standing(
+            row[REQUESTS_FULL_AT],
+            row[TOKENS_FULL_AT],
+            0 if quota.concurrency is None else row.num_running,
+            0 if quota.tpm is None else row.num_reserved,
+            num_spent,
+        )
 
     def _begin(self, row: Row, before: Standing, now: int) -> Standing:
         row.begin(self._num_reserved)
@@ -147,7 +166,20 @@ class Admission:
         if self._quota.rpm is not None:
             full_at = row[REQUESTS_FULL_AT] = taken(full_at, now, self._quota.rpm, 1)
         reserved = before.num_reserved + self._num_reserved
-        return replace(before, requests_full_at=full_at, num_reserved=reserved)
+        return before._replace(requests_full_at=full_at, num_reserved=reserved)
+
+    def _leave_place(self, key_row: Row) -> None:
+        quota, num_used = self._quota, self.num_used
+        if quota.tpm is None and quota.budget is None:
+            key_row.end(0)  # a cell of this worker's own: nobody else writes it
+            return
+        with key_row as row:
+            if quota.tpm is not None:
+                now = self._quotas.clock()
+                row[TOKENS_FULL_AT] = taken(row[TOKENS_FULL_AT], now, quota.tpm, num_used)
+            if quota.budget is not None:
+                _spend(row, self._quotas.month, num_used)
+            row.end(self._num_reserved)
 
     def _error(self, refusal: Refusal) -> RateLimitError:
         quota, wait = self._quota, refusal.wait_seconds
@@ -162,37 +194,29 @@ class Admission:
         return RateLimitError(f"{words} Try again in {wait:.1f} s.", retry_after=wait)
 
 
-def quota_headers(principal: Principal, standing: Standing, now: int) -> Headers:
+def quota_headers(quota: Quota, standing: Standing, now: int) -> Headers:
     """Return what is left of the minute, by the names that OpenAI gives it."""
-    quota = principal.quota
     headers: Headers = []
     if quota.rpm is not None:
         full_at = standing.requests_full_at
-        headers += _told(b"requests", quota.rpm, left(full_at, now, quota.rpm), full_at - now)
+        headers += (
+            (b"x-ratelimit-limit-requests", b"%d" % quota.rpm),
+            (b"x-ratelimit-remaining-requests", b"%d" % left(full_at, now, quota.rpm)),
+            (b"x-ratelimit-reset-requests", _seconds(full_at - now)),
+        )
     if quota.tpm is not None:
         full_at = standing.tokens_full_at
-        remaining = left(full_at, now, quota.tpm) - standing.num_reserved
-        headers += _told(b"tokens", quota.tpm, max(0, remaining), full_at - now)
+        remaining = max(0, left(full_at, now, quota.tpm) - standing.num_reserved)
+        headers += (
+            (b"x-ratelimit-limit-tokens", b"%d" % quota.tpm),
+            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
+            (b"x-ratelimit-reset-tokens", _seconds(full_at - now)),
+        )
     return headers
 
 
-def _told(what: bytes, limit: int, remaining: int, reset_ns: int) -> Headers:
-    seconds = max(0, reset_ns) / 10**9
-    return [
-        (b"x-ratelimit-limit-" + what, b"%d" % limit),
-        (b"x-ratelimit-remaining-" + what, b"%d" % remaining),
-        (b"x-ratelimit-reset-" + what, b"%.3fs" % seconds),
-    ]
-
-
-def _standing(row: Row, num_spent: int) -> Standing:
-    return Standing(
-        requests_full_at=row[REQUESTS_FULL_AT],
-        tokens_full_at=row[TOKENS_FULL_AT],
-        num_running=row.num_running,
-        num_reserved=row.num_reserved,
-        num_spent=num_spent,
-    )
+def _seconds(nanoseconds: int) -> bytes:
+    return b"%dms" % (nanoseconds // 10**6) if nanoseconds > 0 else b"0ms"
 
 
 def _counted(usage: MonthlyUsage, month: int, holder: str | int) -> int:

@@ -10,9 +10,8 @@ more than it reserved, the bound above holds for tokens too; one that does leave
 next one waits for it.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from serving.routing.catalog import Quota
 
@@ -29,16 +28,14 @@ class Limit(StrEnum):
     TOKENS = "tokens"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Which limit is reached, and when a retry makes sense."""
 
     limit: Limit
     wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What a key has in use. Moments are nanoseconds of a clock that never jumps."""
 
     requests_full_at: int = 0

@@ -82,12 +82,8 @@ class SharedTable:
         """
         row = self._rows.get(name)
         if row is None:
-            row = self._rows[name] = Row(self, self._find(name))
+            row = self._rows[name] = Row(self, self._file, self._find(name))
         return row
-
-    def lock(self, request: bytes) -> None:
-        """Take or let go of a byte of the file; waits for who holds it, some microseconds."""
-        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, request)
 
     def is_alive(self, column: int) -> bool:
         """Whether the worker whose column this is lives."""
@@ -157,11 +153,11 @@ class SharedTable:
 
     @contextmanager
     def _locked(self, byte: int) -> Iterator[None]:
-        self.lock(flock(fcntl.F_WRLCK, byte))
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, flock(fcntl.F_WRLCK, byte))
         try:
             yield
         finally:
-            self.lock(flock(fcntl.F_UNLCK, byte))
+            fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, flock(fcntl.F_UNLCK, byte))
 
     def _is_free(self, byte: int, count: int) -> bool:
         request = flock(fcntl.F_WRLCK, byte, count)
@@ -172,8 +168,9 @@ class SharedTable:
 class Row:
     """One key's or alias's cells; `with row:` is its lock, inside of which they may be used."""
 
-    def __init__(self, table: SharedTable, start: int) -> None:
+    def __init__(self, table: SharedTable, file: int, start: int) -> None:
         self._table = table
+        self._file = file
         self._start = start
         self._running = start + _FIRST_RUNNING + table.column
         self._reserved = start + _FIRST_RESERVED + table.column
@@ -181,11 +178,12 @@ class Row:
         self._unlock = flock(fcntl.F_UNLCK, start * _CELL_BYTES)
 
     def __enter__(self) -> "Row":
-        self._table.lock(self._lock)
+        # Waits for who holds it: some microseconds.
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, self._lock)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._table.lock(self._unlock)
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, self._unlock)
 
     def __getitem__(self, cell: int) -> int:
         return self._table.cells[self._start + cell]

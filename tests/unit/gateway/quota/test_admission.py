@@ -147,10 +147,10 @@ def test_what_is_left_is_told_as_openai_does(start: Start) -> None:
         assert dict(headers) == {
             b"x-ratelimit-limit-requests": b"2",
             b"x-ratelimit-remaining-requests": b"1",
-            b"x-ratelimit-reset-requests": b"30.000s",
+            b"x-ratelimit-reset-requests": b"30000ms",
             b"x-ratelimit-limit-tokens": b"1000",
             b"x-ratelimit-remaining-tokens": b"600",
-            b"x-ratelimit-reset-tokens": b"0.000s",
+            b"x-ratelimit-reset-tokens": b"0ms",
         }
         refused: Headers = []
         with pytest.raises(RateLimitError):
