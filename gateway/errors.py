@@ -1,4 +1,7 @@
-"""Errors on the wire: OpenAI's shape for everything, also what the framework itself refuses."""
+"""Errors on the wire: OpenAI's shape for everything, also what the framework itself refuses.
+
+Only `/v1/messages` has Anthropic's.
+"""
 
 import logging
 from typing import Any, Final
@@ -6,6 +9,7 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 
+from gateway.dialects.messages import MESSAGES, anthropic_error
 from gateway.inference.client import SECURITY_HEADERS, error_headers
 from serving.errors import NotFoundError, StropError
 
@@ -28,7 +32,7 @@ _CODES: Final = {
 def answer_strop_error(request: AnyRequest, error: StropError) -> Response[Any]:
     """Answer one of our own errors."""
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
-    return _respond(error.status, error.to_body(), headers)
+    return _respond(request, error.status, error.to_body(), headers)
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
@@ -44,13 +48,14 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
         "code": _CODES.get(error.status_code, "internal_error"),
     }
     headers = dict(error.headers or {})
-    return _respond(error.status_code, {"error": body}, headers)
+    return _respond(request, error.status_code, {"error": body}, headers)
 
 
 def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
     """Answer a fault of ours: logged with its traceback, and not explained to strangers."""
     logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    return _respond(500, StropError("The gateway failed; its log says more.").to_body(), {})
+    body = StropError("The gateway failed; its log says more.").to_body()
+    return _respond(request, 500, body, {})
 
 
 def method_not_allowed(allowed: str) -> MethodNotAllowedException:
@@ -65,7 +70,11 @@ def _words(error: HTTPException) -> str:
     return "; ".join(faults) or error.detail
 
 
-def _respond(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response[Any]:
+def _respond(
+    request: AnyRequest, status: int, body: dict[str, Any], headers: dict[str, str]
+) -> Response[Any]:
+    if request.scope["path"] == MESSAGES.path:
+        body = anthropic_error(status, body["error"]["message"])
     return Response(
         body,
         status_code=status,

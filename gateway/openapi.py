@@ -16,12 +16,13 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIType
 
-from gateway.policy.fields import CHAT, COMPLETIONS, Endpoint
+from gateway.dialects.endpoint import Endpoint
+from gateway.surface import ENDPOINTS
 
 _ERRORS = {
     "400": "The request is wrong; `param` names the field.",
     "401": "No key, or an unknown one.",
-    "404": "No such model, or not for this key.",
+    "404": "No such model, or not for this key, or its engine has no such endpoint.",
     "413": "The body is too long.",
     "429": "The key's quota or budget is used up; `Retry-After` says when to try again.",
     "502": "The engine failed.",
@@ -37,12 +38,13 @@ def openapi_config() -> OpenAPIConfig:
     JSON only: the pages that Litestar could add load their scripts from foreign hosts.
     """
     bearer = SecurityScheme(type="http", scheme="bearer")
+    key = SecurityScheme(type="apiKey", security_scheme_in="header", name="x-api-key")
     return OpenAPIConfig(
         title="Strop",
         version="1",
         description="An OpenAI-compatible gateway that sharpens the models it serves.",
         render_plugins=[JsonRenderPlugin()],
-        components=Components(security_schemes={"bearer": bearer}),
+        components=Components(security_schemes={"bearer": bearer, "key": key}),
     )
 
 
@@ -50,8 +52,8 @@ def describe_raw_routes(app: Litestar) -> None:
     """Add the routes that Litestar cannot describe by itself."""
     paths = app.openapi_schema.paths
     assert paths is not None
-    paths[CHAT.path] = _inference(CHAT, "Answer a conversation, in one piece or streamed.")
-    paths[COMPLETIONS.path] = _inference(COMPLETIONS, "Continue a text, in one piece or streamed.")
+    for endpoint in ENDPOINTS:
+        paths[endpoint.path] = _inference(endpoint)
     paths["/v1/feedback"] = PathItem(
         post=Operation(
             operation_id="post_v1_feedback",
@@ -64,15 +66,15 @@ def describe_raw_routes(app: Litestar) -> None:
     )
 
 
-def _inference(endpoint: Endpoint, summary: str) -> PathItem:
+def _inference(endpoint: Endpoint) -> PathItem:
     return PathItem(
         post=Operation(
             operation_id="post" + endpoint.path.replace("/", "_"),
             tags=["v1"],
-            summary=summary,
-            security=[{"bearer": []}],
+            summary=endpoint.summary,
+            security=[{"bearer": []}, {"key": []}] if endpoint.key_header else [{"bearer": []}],
             request_body=_json_body(
-                ("model", *endpoint.fields), ("model", endpoint.required), is_open=True
+                ("model", *endpoint.fields), ("model", *endpoint.required), is_open=True
             ),
             responses=_responses(*_ERRORS),
         )

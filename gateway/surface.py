@@ -1,7 +1,7 @@
 """The routes that apps and probes call. `/v1` posts are raw ASGI; the rest is ordinary Litestar."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from litestar import MediaType, Request, Response, asgi, get
 from litestar.datastructures import State
@@ -10,10 +10,14 @@ from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, S
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.auth import authenticate
+from gateway.dialects.chat import CHAT
+from gateway.dialects.completions import COMPLETIONS, EMBEDDINGS
+from gateway.dialects.endpoint import Endpoint
+from gateway.dialects.messages import MESSAGES
+from gateway.dialects.responses import RESPONSES
 from gateway.errors import method_not_allowed
 from gateway.feedback import handle_feedback
 from gateway.inference.life import handle_inference
-from gateway.policy.fields import CHAT, COMPLETIONS, Endpoint
 from gateway.runtime import Runtime
 from serving.journal.segments import count_bytes
 from serving.routing.choose import callable_models
@@ -22,12 +26,13 @@ logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
 
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS)
+
 
 def handlers() -> list[ControllerRouterHandler]:
     """Return every route of this file."""
     return [
-        _inference_route(CHAT),
-        _inference_route(COMPLETIONS),
+        *(_inference_route(endpoint) for endpoint in ENDPOINTS),
         feedback,
         list_models,
         live,

@@ -3,6 +3,7 @@
 import logging
 import time
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from gateway.inference.order import Order
 from gateway.quota.admission import Admission
 from monitoring.metrics import Metrics
 from serving.errors import StropError
+from serving.journal.answers import usage_of
 from serving.journal.records import Begin, End
 from serving.journal.writer import JournalWriter
 from serving.types import InferenceStatus
@@ -107,7 +109,9 @@ class Capture:
             self._write_end(status, error, seconds)
 
     def _write_end(self, status: InferenceStatus, error: str | None, seconds: float) -> None:
-        times = self._times
+        times, response = self._times, b"".join(self._pieces)
+        if status is InferenceStatus.OK and not self._is_sse:
+            response = self._order.endpoint.to_record(response)
         end = End(
             id=self._order.inference_id,
             status=status,
@@ -115,7 +119,7 @@ class Capture:
             http_status=self.http_status,
             error=error,
             replica=self.replica,
-            response=b"".join(self._pieces),
+            response=response,
             is_sse=self._is_sse,
             first_token_ms=times.first_ms(self._begun_at),
             inter_token_mean_ms=times.mean_gap_ms,
@@ -130,24 +134,25 @@ class Capture:
 
     def _count_tokens(self, answer: bytes) -> None:
         try:
-            usage = msgspec.json.decode(answer, type=_Answer).usage
+            found = msgspec.json.decode(answer, type=_Answer)
         except ValueError:
             logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
             self._metrics.failed("usage")
             return
-        if usage is not None:
+        usage = usage_of({"usage": (found.response or found).usage})
+        if usage.prompt_tokens is not None:
             completion = usage.completion_tokens or 0
-            self._admission.num_used = max(0, usage.prompt_tokens + completion)
+            self._admission.num_used = usage.prompt_tokens + completion
             self._metrics.used_tokens(self._served, usage.prompt_tokens, completion)
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int | None = None
+class _Usable(msgspec.Struct):
+    usage: dict[str, Any] | None = None
 
 
-class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
+class _Answer(_Usable):
+    response: _Usable | None = None
+    """In the last event of /v1/responses."""
 
 
 class _EventTimes:

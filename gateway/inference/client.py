@@ -7,6 +7,7 @@ from types import TracebackType
 import msgspec
 from litestar.types import Message, Receive, Send
 
+from gateway.dialects.endpoint import Endpoint
 from serving.errors import StropError
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -77,9 +78,10 @@ class WhileConnected:
 class Reply:
     """One answer on its way to the client."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, endpoint: Endpoint | None = None) -> None:
         self.headers: RawHeaders = []
         """Sent along whatever the answer is, an error too."""
+        self._endpoint = endpoint or Endpoint()
         self._send = send
         self._is_started = False
         self._is_stream = False
@@ -118,10 +120,11 @@ class Reply:
     async def fail(self, error: StropError) -> None:
         """Tell the client of an error: as the answer, or as the last event of a stream."""
         if not self._is_started:
-            await self.send_json(error.status, error.to_body(), error_headers(error))
+            body = self._endpoint.error_body(error)
+            await self.send_json(error.status, body, error_headers(error))
         elif self._is_stream:
-            # No [DONE] after it: an answer cut short must not look whole.
-            await self.pass_on(b"data: %b\n\n" % msgspec.json.encode(error.to_body()))
+            # No last event after it: an answer cut short must not look whole.
+            await self.pass_on(self._endpoint.error_event(error))
             await self.end()
 
     async def _start(self, status: int, headers: RawHeaders) -> None:

@@ -1,43 +1,45 @@
-"""Server-sent events on bytes: where they end, and the one that only we asked for.
+"""Server-sent events on bytes: where they end, and which of them only we asked for.
 
-A stream passes through as it came, however the network cut it, less one event: the usage that the
-gateway asked for and the client did not. Boundaries are found on bytes, never on decoded lines:
-U+2028 and its like end a line in Python, not in the event-stream format.
+A stream passes through as it came, however the network cut it, less what the gateway asked for and
+the client did not. Boundaries are found on bytes, never on decoded lines: U+2028 and its like end a
+line in Python, not in the event-stream format. What an event means, its endpoint knows.
 """
 
 import re
 
-import msgspec
+from gateway.dialects.endpoint import NO_TOKEN, Endpoint, Mark, data_of
 
 # A blank line: two line ends in a row, each CRLF, LF or CR. A CR at the very end of what is here
 # may be half of a CRLF, so it has to be followed by something.
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?=[^\n])){2}")
 _LONGEST_BLANK_LINE = 4
-_USAGE_ONLY = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 
-# No usage event is nearly this long; longer events are passed on without being held together.
+# Longer events are passed on while they come; none that a client is not to see is nearly this long.
 _MAX_HELD_BYTES = 64 * 1024
+# A long one may be the last, which repeats the whole answer and ends with what was used.
+_MAX_READ_BYTES = 16 * 2**20
 
 
 class EventFilter:
     """Passes a stream through, and keeps what the record needs of it.
 
     Attributes:
-        usage: the `data` of the usage event, once it came.
-        is_done: whether `data: [DONE]` came.
+        usage: the data of the event that told what was used, once it came.
+        is_done: whether the event came that ends an answer.
         is_failed: whether an event came that carries an error of the engine.
-        num_events: events seen so far.
+        num_events: events seen so far, less those that come before the model says anything.
     """
 
-    def __init__(self, *, drops_usage: bool) -> None:
+    def __init__(self, endpoint: Endpoint, *, drops_usage: bool) -> None:
         self.usage: bytes | None = None
         self.is_done = False
         self.is_failed = False
         self.num_events = 0
+        self._endpoint = endpoint
         self._drops_usage = drops_usage
         self._held = b""
-        self._is_inside_long_event = False
+        self._passed: list[bytes] = []  # of an event that is too long to be held
+        self._num_passed_bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
         """Take what arrived; return what may go on to the client now."""
@@ -59,43 +61,41 @@ class EventFilter:
         return self._pass(rest) if rest else b""
 
     def _pass(self, event: bytes) -> bytes:
-        self.num_events += 1
-        if self._is_inside_long_event:
-            self._is_inside_long_event = False
+        if self._passed:
+            self._read_long_event(event)
             return event
-        if b"[DONE]" in event and _data_of(event) == b"[DONE]":
-            self.is_done = True
-        elif event.startswith((b'data: {"error"', b'data:{"error"')):
-            self.is_failed = True
-        elif b'"usage"' in event and _USAGE_ONLY.search(event) and self._is_usage(event):
-            return b"" if self._drops_usage else event
+        mark = self._endpoint.mark(event)
+        if mark is not None:
+            self._note(mark, event)
+            return b"" if mark.is_usage_only and self._drops_usage else event
+        self.num_events += 1
         return event
 
-    def _is_usage(self, event: bytes) -> bool:
-        data = _data_of(event)
-        try:
-            found = msgspec.json.decode(data, type=_UsageEvent)
-        except ValueError:  # malformed JSON and bad UTF-8 alike: not ours to judge, passed on
-            return False
-        if found.choices or found.usage is None:
-            return False
-        self.usage = data
-        return True
+    def _note(self, mark: Mark, event: bytes) -> None:
+        if mark is not NO_TOKEN:
+            self.num_events += 1
+        self.is_done = self.is_done or mark.is_end
+        self.is_failed = self.is_failed or mark.is_error
+        if mark.has_usage:
+            self.usage = data_of(event)
 
     def _release_long_event(self) -> bytes:
         # The last bytes may be the beginning of the blank line.
         cut = len(self._held) - _LONGEST_BLANK_LINE
         released, self._held = self._held[:cut], self._held[cut:]
-        self._is_inside_long_event = True
+        self._num_passed_bytes += cut
+        if not self._passed or self._num_passed_bytes <= _MAX_READ_BYTES:
+            self._passed.append(released)
         return released
 
-
-class _UsageEvent(msgspec.Struct):
-    choices: list[msgspec.Raw]
-    usage: dict[str, msgspec.Raw] | None = None
-
-
-def _data_of(event: bytes) -> bytes:
-    """Return an event's data: its `data` lines, joined."""
-    lines = [line for line in _LINE_END.split(event) if line.startswith(b"data:")]
-    return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+    def _read_long_event(self, rest: bytes) -> None:
+        event = b"".join([*self._passed, rest])
+        is_whole = self._num_passed_bytes <= _MAX_READ_BYTES
+        self._passed, self._num_passed_bytes = [], 0
+        mark = self._endpoint.mark(event)
+        if mark is None:
+            self.num_events += 1
+        else:
+            self._note(mark, event)
+            if not is_whole:
+                self.usage = None

@@ -10,13 +10,14 @@ import asyncio
 from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import authenticate
+from gateway.dialects.endpoint import Endpoint
 from gateway.inference.body import Headers, read_json
 from gateway.inference.capture import Capture
 from gateway.inference.client import ClientGoneError, Reply, WhileConnected
 from gateway.inference.engine_call import engine_answer
 from gateway.inference.order import Order, make_order
 from gateway.inference.relay import relay
-from gateway.policy.fields import Asked, Endpoint, authorise
+from gateway.policy.fields import Asked, authorise
 from gateway.quota.admission import Admission
 from gateway.runtime import Runtime
 from serving.errors import InvalidRequestError, StropError, UnavailableError
@@ -29,8 +30,8 @@ CONVERSATION_HEADER = b"x-strop-conversation"
 async def handle_inference(
     runtime: Runtime, endpoint: Endpoint, scope: HTTPScope, receive: Receive, send: Send
 ) -> None:
-    """Answer one request, whatever happens, in OpenAI's shape."""
-    reply = Reply(send)
+    """Answer one request, whatever happens, in its endpoint's dialect."""
+    reply = Reply(send, endpoint)
     try:
         await _answer(runtime, endpoint, dict(scope["headers"]), receive, reply)
     except ClientGoneError:
@@ -48,7 +49,7 @@ async def handle_inference(
 async def _answer(
     runtime: Runtime, endpoint: Endpoint, headers: Headers, receive: Receive, reply: Reply
 ) -> None:
-    principal = authenticate(runtime.catalog, _text(headers, b"authorization"))
+    principal = authenticate(runtime.catalog, _authorization(endpoint, headers))
     # What is not authorised is let go of at once; it may be large.
     asked = authorise(endpoint, await read_json(receive, headers, runtime.settings.gateway))
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
@@ -94,6 +95,14 @@ def _admission(runtime: Runtime, order: Order, reply: Reply) -> Admission:
         order.num_prompt_tokens + order.num_answer_tokens,
         reply.headers,
     )
+
+
+def _authorization(endpoint: Endpoint, headers: Headers) -> str | None:
+    found = _text(headers, b"authorization")
+    if found is None and endpoint.key_header is not None:
+        key = _text(headers, endpoint.key_header)
+        return None if key is None else f"Bearer {key}"
+    return found
 
 
 def _conversation(headers: Headers) -> str | None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.policy.fields import Asked, Endpoint
-from gateway.policy.messages import has_system_prompt
+from gateway.dialects.endpoint import Endpoint
+from gateway.policy.fields import Asked
 from monitoring.metrics import Served
 from serving.errors import InvalidRequestError
 from serving.ids import Signer
@@ -15,8 +15,8 @@ from serving.routing.choose import Choice
 from serving.sections import PoolSettings
 from serving.types import PoolKind
 
-# Two names of one thing: a default for the one must not join the other.
-_LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+# Names of one thing: a default for the one must not join the other.
+_LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 _BYTES_PER_TOKEN = 4
 _USUAL_ANSWER_TOKENS = 512
 
@@ -51,7 +51,7 @@ class Order:
     @property
     def drops_usage(self) -> bool:
         """Whether only the gateway asked for the stream's usage event."""
-        return self.asked.is_streamed and not self.asked.wants_usage
+        return not self.endpoint.wants_usage(self.asked.fields)
 
     @property
     def reply_headers(self) -> list[tuple[bytes, bytes]]:
@@ -85,13 +85,14 @@ def make_order(
     """
     fields = apply_release(asked.fields, choice.release, endpoint)
     fields["model"] = choice.adapter or base_name(pool)
-    if asked.is_streamed:
-        fields["stream_options"] = _with_usage(asked)
-    if pool.kind is PoolKind.VLLM:
+    inference_id = signer.mint(principal.tenant, is_logged=principal.is_logged)
+    is_vllm = pool.kind is PoolKind.VLLM
+    endpoint.add_own_fields(fields, inference_id, is_vllm=is_vllm)
+    if is_vllm:
         fields["cache_salt"] = signer.cache_salt(principal.tenant)
     body = _encode(fields)
     return Order(
-        inference_id=signer.mint(principal.tenant, is_logged=principal.is_logged),
+        inference_id=inference_id,
         endpoint=endpoint,
         principal=principal,
         asked=asked,
@@ -115,21 +116,14 @@ def apply_release(
     applied = dict(fields)
     if release is None:
         return applied
-    conversation = applied.get("messages")
-    if release.system_prompt and conversation and not has_system_prompt(conversation):
-        prompt = {"role": "system", "content": release.system_prompt}
-        applied["messages"] = [prompt, *conversation]
-    for name, value in release.decoding.items():
+    if release.system_prompt:
+        endpoint.add_system_prompt(applied, release.system_prompt)
+    for default in release.decoding.items():
+        name, value = endpoint.as_here(*default)
         same = _LENGTH_LIMITS if name in _LENGTH_LIMITS else {name}
         if name in endpoint.fields and same.isdisjoint(fields):
             applied[name] = value
     return applied
-
-
-def _with_usage(asked: Asked) -> dict[str, Any]:
-    """Ask for usage in every stream; pass on the client's other options only if it asked too."""
-    options = asked.fields.get("stream_options", {}) if asked.wants_usage else {}
-    return {**options, "include_usage": True}
 
 
 def _longest_answer(fields: dict[str, Any]) -> int:

@@ -34,7 +34,7 @@ async def relay(
     if kind.startswith("text/event-stream"):
         await _relay_stream(response, order, capture, reply, headers, write_seconds)
     else:
-        await _relay_whole(response, capture, reply, headers, write_seconds)
+        await _relay_whole(response, order, capture, reply, headers, write_seconds)
 
 
 async def _relay_stream(
@@ -47,7 +47,7 @@ async def _relay_stream(
 ) -> None:
     head = [*headers, (b"cache-control", b"no-cache")]
     await _taken(reply.start_stream(response.status, head), write_seconds)
-    events = EventFilter(drops_usage=order.drops_usage)
+    events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
     try:
         async for chunk in response.chunks():
             piece = _record(chunk, events, capture)
@@ -56,17 +56,18 @@ async def _relay_stream(
             if piece:
                 await _taken(reply.pass_on(piece), write_seconds)
     except EngineError:
-        # After [DONE] the client has its answer, whatever becomes of the connection.
+        # After its last event the client has its answer, whatever becomes of the connection.
         if not events.is_done:
             raise
     await _taken(reply.pass_on(events.finish()), write_seconds)
     if not events.is_done:
-        raise EngineError("The engine's stream ended without [DONE].", code=WENT_AWAY)
+        last = order.endpoint.last_event
+        raise EngineError(f"The engine's stream ended without {last}.", code=WENT_AWAY)
     await _taken(reply.end(), write_seconds)
 
 
 def _record(chunk: bytes, events: EventFilter, capture: Capture) -> bytes:
-    """Note what arrived; return what goes on. At [DONE] the record is closed, then it goes on."""
+    """Note what arrived; return what goes on. At the answer's end the record is closed first."""
     was_done, num_before = events.is_done, events.num_events
     capture.got(chunk)
     piece = events.feed(chunk)
@@ -95,6 +96,7 @@ async def _taken(sending: Awaitable[None], write_seconds: float) -> None:
 
 async def _relay_whole(
     response: UpstreamResponse,
+    order: Order,
     capture: Capture,
     reply: Reply,
     headers: RawHeaders,
@@ -103,6 +105,8 @@ async def _relay_whole(
     body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
+    if response.status >= 400:
+        body = order.endpoint.refusal(body)
     await _taken(reply.start_whole(response.status, headers, len(body)), write_seconds)
     last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
     for start in range(0, last_at, _PIECE_BYTES):

@@ -4,7 +4,7 @@ Bodies have megabytes of small values, and one process answers everybody: a chec
 a microsecond, and where the unfit value stands is only put together once there is one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from serving.errors import InvalidRequestError
@@ -171,8 +171,8 @@ def record(value: Any) -> dict[str, Any]:
     return value
 
 
-def pick(value: Any, fields: Mapping[str, Check]) -> dict[str, Any]:
-    """Take an object's known fields; the others stay behind."""
+def pick(value: Any, fields: Mapping[str, Check], needed: Iterable[str] = ()) -> dict[str, Any]:
+    """Take an object's known fields, some of which have to be there; the others stay behind."""
     found = record(value)
     picked = {}
     for key, check in fields.items():
@@ -181,7 +181,26 @@ def pick(value: Any, fields: Mapping[str, Check]) -> dict[str, Any]:
                 picked[key] = check(found[key])
             except UnfitError as fault:
                 raise fault.inside(f".{key}") from None
+    for key in needed:
+        if key not in picked:
+            raise UnfitError("there", f".{key}")
     return picked
+
+
+Kinds = Mapping[str, tuple[Mapping[str, Check], Mapping[str, Check]]]
+"""`type` -> the fields that an object of that type needs, and those that it may have."""
+
+
+def of_kind(kinds: Kinds, *, default: str | None = None) -> Check:
+    """Take an object whose `type` says what else it may have."""
+    known = one_of(*kinds)
+
+    def check(value: Any) -> Any:
+        kind = at(".type", record(value).get("type", default), known)
+        needed, others = kinds[kind]
+        return {"type": kind, **pick(value, {**needed, **others}, needed)}
+
+    return check
 
 
 def nested(max_values: int) -> Check:

@@ -5,7 +5,7 @@ regular expressions and by sheer size (vLLM GHSA-vrq3-r879-7m65, GHSA-hf3c-wxg2-
 GHSA-rwxx-mrjm-wc2m): what passes here is small, shallow and plain.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from gateway.policy.checks import (
     Check,
@@ -44,21 +44,24 @@ def schema(value: Any) -> Any:
     return value
 
 
-def tools(value: Any) -> Any:
-    """Take functions that the model may ask for."""
-    return _tools(_are_small(value))
+def tools_of(tool: Check) -> Check:
+    """Take functions that the model may ask for, each passing `tool`, not too large together."""
+    several = array(64, tool)
+
+    def check(value: Any) -> Any:
+        return several(_are_small(value))
+
+    return check
+
+
+def function(value: Any) -> Any:
+    """Take a function's name, description and parameters."""
+    return pick(value, FUNCTION, needed=("name",))
 
 
 def _tool(value: Any) -> Any:
     at(".type", record(value).get("type"), _is_function)
-    return {"type": "function", "function": at(".function", value.get("function"), _function)}
-
-
-def _function(value: Any) -> Any:
-    found = pick(value, _FUNCTION)
-    if "name" not in found:
-        raise UnfitError("a string", ".name")
-    return found
+    return {"type": "function", "function": at(".function", value.get("function"), function)}
 
 
 def tool_choice(value: Any) -> Any:
@@ -66,10 +69,10 @@ def tool_choice(value: Any) -> Any:
     if isinstance(value, str):
         return one_of("none", "auto", "required")(value)
     at(".type", record(value).get("type"), _is_function)
-    function = at(
-        ".function", value.get("function"), lambda named: pick(named, {"name": _function_name})
+    named = at(
+        ".function", value.get("function"), lambda found: pick(found, {"name": _function_name})
     )
-    return {"type": "function", "function": function}
+    return {"type": "function", "function": named}
 
 
 def response_format(value: Any) -> Any:
@@ -128,7 +131,7 @@ _KEYWORDS: dict[str, Check] = {
     "pattern": _check_pattern,
     "patternProperties": _check_absent,
 }
-_FUNCTION: dict[str, Check] = {
+FUNCTION: Final[dict[str, Check]] = {
     "name": _function_name,
     "description": text(8192),
     "parameters": schema,
@@ -141,4 +144,5 @@ _FORMAT: dict[str, Check] = {
     "strict": flag,
 }
 _STRUCTURED: dict[str, Check] = {"json": schema, "choice": array(256, text(1024), min_items=1)}
-_tools = array(64, _tool)
+tools = tools_of(_tool)
+"""Takes the tools of a chat."""

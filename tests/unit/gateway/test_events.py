@@ -5,6 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.chat import CHAT
 from gateway.inference.events import EventFilter
 
 USAGE = b'data: {"id":"chatcmpl-1","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
@@ -55,7 +56,7 @@ def test_any_cutting_is_byte_identical_less_the_usage_event(
     place = min(place, len(whole))
     usage = [USAGE + end + end] if has_usage else []
     stream = b"".join(whole[:place] + usage + whole[place:])
-    filter_ = EventFilter(drops_usage=True)
+    filter_ = EventFilter(CHAT, drops_usage=True)
     assert run(filter_, cut(stream, cuts)) == b"".join(whole)
     assert (filter_.usage is not None) is has_usage
     assert filter_.is_done
@@ -64,19 +65,19 @@ def test_any_cutting_is_byte_identical_less_the_usage_event(
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=20))
 def test_any_bytes_pass_through_untouched(stream: bytes, cuts: list[int]) -> None:
     """What is no event stream at all passes through as it is."""
-    assert run(EventFilter(drops_usage=True), cut(stream, cuts)) == stream
+    assert run(EventFilter(CHAT, drops_usage=True), cut(stream, cuts)) == stream
 
 
 def test_usage_that_the_client_asked_for_stays_and_is_read() -> None:
     """The usage event is kept for the record either way; it goes on if the client wanted it."""
-    filter_ = EventFilter(drops_usage=False)
+    filter_ = EventFilter(CHAT, drops_usage=False)
     assert run(filter_, [USAGE + b"\n\n"]) == USAGE + b"\n\n"
     assert filter_.usage == USAGE.removeprefix(b"data: ")
 
 
 def test_a_whole_event_goes_on_at_once() -> None:
     """Nothing waits for the next event: a token is with the client when it is here."""
-    filter_ = EventFilter(drops_usage=True)
+    filter_ = EventFilter(CHAT, drops_usage=True)
     for event in (b'data: {"choices":[{}]}\n\n', b'data: {"choices":[{}]}\r\n\r\n'):
         assert filter_.feed(event) == event
     assert filter_.num_events == 2
@@ -84,7 +85,7 @@ def test_a_whole_event_goes_on_at_once() -> None:
 
 def test_a_huge_event_is_not_held_together() -> None:
     """An event far longer than any usage event flows on while it comes."""
-    filter_ = EventFilter(drops_usage=True)
+    filter_ = EventFilter(CHAT, drops_usage=True)
     event = b"data: " + b"x" * 300_000 + b"\n\n"
     pieces = [filter_.feed(event[at : at + 50_000]) for at in range(0, len(event), 50_000)]
     assert sum(map(len, pieces[:-1])) > 150_000
@@ -93,7 +94,7 @@ def test_a_huge_event_is_not_held_together() -> None:
 
 def test_an_engine_error_inside_a_stream_is_seen() -> None:
     """vLLM reports a failure in mid-stream as an event; the record says so."""
-    filter_ = EventFilter(drops_usage=True)
+    filter_ = EventFilter(CHAT, drops_usage=True)
     filter_.feed(b'data: {"error": {"message": "engine dead"}}\n\ndata: [DONE]\n\n')
     assert filter_.is_failed
     assert filter_.is_done

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.fields import CHAT, COMPLETIONS, authorise
+from gateway.dialects.chat import CHAT
+from gateway.dialects.completions import COMPLETIONS
+from gateway.policy.fields import authorise
 from serving.errors import InvalidRequestError
 
 CONVERSATION = [{"role": "user", "content": "Hello"}]

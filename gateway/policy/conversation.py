@@ -1,6 +1,6 @@
 """Chat messages: known roles, known parts, and nothing that an engine would have to fetch."""
 
-from typing import Any
+from typing import Any, Final
 
 from gateway.policy.checks import (
     Check,
@@ -17,24 +17,42 @@ from gateway.policy.checks import (
 
 _ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
 _ANY_LENGTH = text(2**31)
-_MAX_MESSAGES = 1000
-_MAX_PARTS = 4096
+MAX_MESSAGES: Final = 1000
+MAX_PARTS: Final = 4096
 """Parts and tool calls of all messages together."""
 _MAX_CALL_VALUES = 100
 
 
-def messages(value: Any) -> Any:
+def conversation(value: Any) -> Any:
     """Take a conversation of bounded length; only known fields go on."""
-    if not isinstance(value, list) or len(value) > _MAX_MESSAGES:
-        raise UnfitError(f"an array of 1 to {_MAX_MESSAGES} messages")
-    if _count_parts(value) > _MAX_PARTS:
-        raise UnfitError(f"a conversation of at most {_MAX_PARTS} parts and tool calls")
-    return _conversation(value)
+    check_size(value, ("content", "tool_calls"))
+    return _messages(value)
 
 
-def has_system_prompt(conversation: list[dict[str, Any]]) -> bool:
+def check_size(value: Any, lists: tuple[str, ...]) -> None:
+    """Refuse a conversation that is too long to be looked at; `lists` name what its parts are in.
+
+    Raises:
+        UnfitError: it is, or is none.
+    """
+    if not isinstance(value, list) or len(value) > MAX_MESSAGES:
+        raise UnfitError(f"an array of 1 to {MAX_MESSAGES} messages")
+    messages = [message for message in value if isinstance(message, dict)]
+    found = [message.get(name) for message in messages for name in lists]
+    if sum(len(parts) for parts in found if isinstance(parts, list)) > MAX_PARTS:
+        raise UnfitError(f"a conversation of at most {MAX_PARTS} parts and tool calls")
+
+
+def data_url(value: Any) -> Any:
+    """Take media that is in the request itself. An address would make the engine fetch it."""
+    if not isinstance(value, str) or not value.startswith("data:"):
+        raise UnfitError("a data: URL; nothing is fetched from elsewhere")
+    return value
+
+
+def has_system_prompt(turns: list[dict[str, Any]]) -> bool:
     """Whether the client says itself how the model is to behave."""
-    return any(message["role"] in ("system", "developer") for message in conversation)
+    return any(turn.get("role") in ("system", "developer") for turn in turns)
 
 
 def _message(value: Any) -> Any:
@@ -53,28 +71,15 @@ def _part(value: Any) -> Any:
 
 
 def _media(value: Any) -> Any:
-    """Take media that is in the request itself. An address would make the engine fetch it."""
-    found = pick(value, _MEDIA)
-    if not found.get("url", "").startswith("data:"):
-        raise UnfitError("a data: URL; nothing is fetched from elsewhere", ".url")
-    return found
+    at(".url", record(value).get("url"), data_url)
+    return pick(value, _MEDIA)
 
 
 def _audio(value: Any) -> Any:
     return pick(value, _AUDIO)
 
 
-def _count_parts(conversation: list[Any]) -> int:
-    found = (
-        message.get(name)
-        for message in conversation
-        if isinstance(message, dict)
-        for name in ("content", "tool_calls")
-    )
-    return sum(len(parts) for parts in found if isinstance(parts, list))
-
-
-_MEDIA: dict[str, Check] = {"url": _ANY_LENGTH, "detail": one_of("auto", "low", "high")}
+_MEDIA: dict[str, Check] = {"url": data_url, "detail": one_of("auto", "low", "high")}
 _AUDIO: dict[str, Check] = {"data": _ANY_LENGTH, "format": label(16)}
 
 
@@ -100,4 +105,4 @@ _FIELDS: dict[str, Check] = {
     "reasoning_content": _ANY_LENGTH,
 }
 
-_conversation = array(_MAX_MESSAGES, _message, min_items=1)
+_messages = array(MAX_MESSAGES, _message, min_items=1)
