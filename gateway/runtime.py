@@ -15,6 +15,7 @@ import httpx
 
 from gateway.follow import DATABASE_ERRORS, Follower
 from gateway.heartbeat import Heartbeat
+from gateway.inference.dispatch import Dispatcher
 from gateway.inference.traffic import Traffic
 from gateway.limits import AddressLimiter
 from gateway.quota.admission import Quotas
@@ -52,6 +53,7 @@ class Runtime:
     prover: Prover
     upstream: Upstream
     traffic: Traffic
+    dispatcher: Dispatcher
     metrics: Metrics
     quotas: Quotas
     feedback_limiter: AddressLimiter
@@ -141,6 +143,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             prover=prover,
             upstream=upstream,
             traffic=traffic,
+            dispatcher=Dispatcher(prover, settings, metrics),
             metrics=metrics,
             quotas=Quotas(limits),
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),

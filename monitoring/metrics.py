@@ -57,6 +57,14 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self._queued = Gauge(
+            "strop_queued",
+            "Requests that wait for room at an engine.",
+            ("pool",),
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._shed = self._counter("shed", "Requests sent away for want of room.", ("pool", "why"))
         self._journal_bytes = Gauge(
             "strop_journal_bytes",
             "Journal that is not ingested yet.",
@@ -96,6 +104,14 @@ class Metrics:
     def took_feedback(self, rating: str) -> None:
         """Count an accepted rating."""
         self._feedback.labels(rating).inc()
+
+    def set_queued(self, pool: str, num_waiting: int) -> None:
+        """Say how many requests wait for an engine of a pool."""
+        self._queued.labels(pool).set(num_waiting)
+
+    def shed(self, pool: str, why: str) -> None:
+        """Count a request that was sent away because no engine of a pool had room."""
+        self._shed.labels(pool, why).inc()
 
     def failed(self, where: str) -> None:
         """Count an error that was logged and survived."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from serving.types import NAME_PATTERN, PoolKind
+from serving.types import NAME_PATTERN, Affinity, PoolKind
 
 
 def check_rank(rank: int) -> int:
@@ -84,6 +84,8 @@ class EngineSettings(Section):
     args: tuple[str, ...] = ()
     max_loras: int = Field(4, ge=1, le=8)
     max_lora_rank: LoraRank = 16
+    max_in_flight: int = Field(1024, ge=1)
+    """Requests that a replica gets at once; more wait in the gateway. See `routing`."""
 
 
 class PoolSettings(Section):
@@ -105,11 +107,29 @@ class PoolSettings(Section):
     args: tuple[str, ...] = ()
     max_loras: int = Field(4, ge=1, le=8)
     max_lora_rank: LoraRank = 16
+    max_in_flight: int = Field(1024, ge=1)
+    """Requests that each replica gets at once; each gateway worker may send its even share."""
 
     @property
     def is_launched_here(self) -> bool:
         """Whether `strop up` starts this pool's engines."""
         return self.kind is PoolKind.VLLM and not self.urls
+
+
+class RoutingSettings(Section):
+    """Which replica answers, and what happens when none has room."""
+
+    affinity: Affinity = Affinity.NONE
+    """`session`: requests of one `x-strop-conversation`, else of one `user`, go to one replica, whose
+    prefix cache knows them, while that is at most a quarter busier than the others."""
+    queue_size: int = Field(256, ge=0)
+    """Requests that may wait for room, for each pool and gateway worker."""
+    queue_seconds: float = Field(10, gt=0)
+    """The longest wait. Who would wait longer, as things go, gets 503 at once."""
+    eject_after: int = Field(5, ge=1)
+    """Failures in a row after which a replica gets no traffic, if another one can take it."""
+    eject_seconds: float = Field(2, gt=0)
+    """For how long, at first; then one request tries it, and each further failure doubles this."""
 
 
 class StoreSettings(Section):

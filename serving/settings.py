@@ -24,6 +24,7 @@ from serving.sections import (
     JournalSettings,
     LearningSettings,
     PoolSettings,
+    RoutingSettings,
     StoreSettings,
     TrainSettings,
     WorkerSettings,
@@ -37,6 +38,7 @@ _SHORT_FORM: Final = (
     "args",
     "max_loras",
     "max_lora_rank",
+    "max_in_flight",
 )
 """The keys of `engine` that describe the one pool of a configuration without [[pools]]."""
 
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     engine: EngineSettings = EngineSettings()
     pools: tuple[PoolSettings, ...] = ()
+    routing: RoutingSettings = RoutingSettings()
     store: StoreSettings = StoreSettings()
     journal: JournalSettings = JournalSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -37,6 +37,13 @@ class PoolKind(StrEnum):
     OPENAI = "openai"  # any OpenAI-compatible upstream; it serves no adapters
 
 
+class Affinity(StrEnum):
+    """What keeps requests at one replica of several."""
+
+    NONE = "none"  # nothing: the least busy one answers
+    SESSION = "session"  # their conversation, else their user
+
+
 class ReleaseState(StrEnum):
     """Where a release stands behind its alias."""
 

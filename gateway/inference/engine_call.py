@@ -1,23 +1,33 @@
 """One request at the engines: a proved replica, a second one if the first never answered."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from typing import Final
 
 from gateway.inference.capture import Capture
+from gateway.inference.dispatch import no_engine
 from gateway.inference.order import Order
+from gateway.inference.place import Place, Wanted
 from gateway.runtime import Runtime
-from gateway.upstream.errors import UNREACHABLE
+from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
-from serving.errors import EngineError, EngineTimeoutError, UnavailableError
+from serving.errors import EngineError, NotFoundError, UnavailableError
+from serving.types import Affinity, InferenceStatus
 
-_MAX_ATTEMPTS: Final = 2
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = 2.0
 
 # Statuses that speak of the gateway's own credentials, address or method: no client can mend them.
 _NOT_THE_CLIENTS_FAULT: Final = frozenset({401, 402, 403, 405, 407, 408, 421})
 _OVERLOADED: Final = frozenset({429, 503})
+_NOT_THERE: Final = frozenset({404, 501})
+# The words of FastAPI, and of vLLM around them. A model that is not there gets other ones.
+_NO_ROUTE: Final = re.compile(rb'\{\s*"(detail|error)"\s*:[^}]*"Not Found"[^}]*\}\s*\}?\s*')
+# Nothing was sent, or the connection ended without a byte in answer: what it may have begun has
+# ended with it.
+_SAFE_TO_RETRY: Final = frozenset({UNREACHABLE, WENT_AWAY})
 
 
 @asynccontextmanager
@@ -26,45 +36,41 @@ async def engine_answer(
 ) -> AsyncIterator[UpstreamResponse]:
     """Yield an answer that may go to the client, its body unread; hang up on leaving early.
 
-    A second attempt is made, elsewhere if there is an elsewhere, when a replica cannot be reached,
-    goes away before its head, or does not know the adapter. Never with another model, and never
-    after a byte of the answer.
+    A second attempt is made, at another replica, when one cannot be reached, goes away before its
+    head, or does not know the adapter. Never with another model, never after a byte of the answer,
+    and never after a failure that a replica worded: it would only fail twice as much.
 
     Raises:
-        UnavailableError: no proved replica, none reached, or the engine is overloaded.
+        UnavailableError: no proved replica, none reached, none with room, or it is overloaded.
         EngineTimeoutError: no head in time. Not tried again: it may still be at work.
         EngineError: the engine failed, or its answer is not for the client.
     """
-    tried: list[str] = []
+    wanted = _wanted(runtime, order)
     while True:
-        replica = _pick_replica(runtime, order, tried)
-        capture.replica = replica
-        with runtime.traffic.at(replica):
-            response = await _ask(runtime, order, replica)
+        with await runtime.dispatcher.take(wanted) as place:
+            capture.replica = place.replica
+            response = await _ask(runtime, order, capture, place)
             if response is not None:
                 with closing(response):
                     capture.http_status = response.status
                     await _refuse_bad_status(response, capture)
                     yield response
                 return
-        tried.append(replica)
+        if wanted.tried:
+            raise no_engine()
+        wanted = replace(wanted, tried=(place.replica,))
 
 
-def _pick_replica(runtime: Runtime, order: Order, tried: list[str]) -> str:
+def _wanted(runtime: Runtime, order: Order) -> Wanted:
     choice = order.choice
-    proved = runtime.prover.replicas_for(choice.pool, choice.adapter)
-    # One that went away may be asked again: its connection was closed for idleness just then.
-    replica = runtime.traffic.least_busy([url for url in proved if url not in tried] or proved)
-    if replica is None or len(tried) == _MAX_ATTEMPTS:
-        raise UnavailableError(
-            f"No engine can answer for {order.asked.model!r} now. Try again in a moment.",
-            code="no_engine",
-            retry_after=_RETRY_SECONDS,
-        )
-    return replica
+    has_affinity = runtime.settings.routing.affinity is Affinity.SESSION
+    session = (order.conversation or order.asked.subject) if has_affinity else None
+    return Wanted(pool=choice.pool, adapter=choice.adapter, session=session)
 
 
-async def _ask(runtime: Runtime, order: Order, replica: str) -> UpstreamResponse | None:
+async def _ask(
+    runtime: Runtime, order: Order, capture: Capture, place: Place
+) -> UpstreamResponse | None:
     """Return the replica's answer, None if another one has to be asked."""
     limits = runtime.settings.gateway
     deadlines = Deadlines(first_byte=limits.first_byte_seconds, idle=limits.idle_seconds)
@@ -76,21 +82,44 @@ async def _ask(runtime: Runtime, order: Order, replica: str) -> UpstreamResponse
     }
     try:
         response = await runtime.upstream.open(
-            replica + order.endpoint.path, headers, order.body, deadlines
+            place.replica + order.endpoint.path, headers, order.body, deadlines
         )
-    except EngineTimeoutError:
-        raise
     except EngineError as error:
         if error.code == UNREACHABLE:
-            runtime.prover.unprove(replica)
+            runtime.prover.unprove(place.replica)
+        if error.code not in _SAFE_TO_RETRY:
+            raise
         runtime.metrics.failed(error.code)
+        place.fail()
         return None
-    if response.status == 404 and order.choice.adapter is not None:
-        response.close()
-        runtime.prover.unprove(replica, order.choice.adapter)
-        runtime.metrics.failed("adapter_missing")
-        return None
-    return response
+    if response.status not in _NOT_THERE:
+        return response
+    with closing(response):
+        said = await _read(response, _MAX_ERROR_BYTES)
+    capture.http_status = response.status
+    _refuse_missing_route(order, capture, response.status, said)
+    if order.choice.adapter is None:
+        capture.got(said)
+        raise EngineError(f"The engine answered with status {response.status}.")
+    runtime.prover.unprove(place.replica, order.choice.adapter)
+    runtime.metrics.failed("adapter_missing")
+    return None
+
+
+def _refuse_missing_route(order: Order, capture: Capture, status: int, said: bytes) -> None:
+    """Tell the client of a path that its model's engine does not have.
+
+    Raises:
+        NotFoundError: the engine speaks of its routes, not of its models.
+    """
+    if status != 501 and not _NO_ROUTE.fullmatch(said):
+        return
+    capture.got(said)
+    capture.finish(InferenceStatus.REFUSED, f"the engine has no {order.endpoint.path}")
+    raise NotFoundError(
+        f"The model {order.asked.model!r} is not served at {order.endpoint.path}.",
+        code="endpoint_not_served",
+    )
 
 
 async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> None:
@@ -99,7 +128,7 @@ async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> No
     if 200 <= status < 300:
         return
     is_clients_fault = 400 <= status < 500 and status not in _NOT_THE_CLIENTS_FAULT
-    if is_clients_fault and status not in _OVERLOADED and status != 404:
+    if is_clients_fault and status not in _OVERLOADED:
         return
     await read_recorded(response, capture, _MAX_ERROR_BYTES)
     if status in _OVERLOADED:
@@ -113,10 +142,17 @@ async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> No
 
 async def read_recorded(response: UpstreamResponse, capture: Capture, max_bytes: int) -> bytes:
     """Return at most the first `max_bytes` of an answer's body; what came is recorded anyway."""
+    return await _read(response, max_bytes, capture.got)
+
+
+async def _read(
+    response: UpstreamResponse, max_bytes: int, got: Callable[[bytes], None] | None = None
+) -> bytes:
     pieces: list[bytes] = []
     num_bytes = 0
     async for piece in response.chunks():
-        capture.got(piece)
+        if got is not None:
+            got(piece)
         pieces.append(piece)
         num_bytes += len(piece)
         if num_bytes >= max_bytes:

@@ -1,7 +1,7 @@
-"""What is running now: per replica, to pick the least busy; per adapter, to unload none in use."""
+"""What is running now, by adapter: an engine forgets none that is in use."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -9,24 +9,19 @@ class Traffic:
     """Counts of this worker's running requests."""
 
     def __init__(self) -> None:
-        self._by_replica: Counter[str] = Counter()
         self._by_adapter: Counter[str] = Counter()
 
     @contextmanager
     def admitted(self, adapter: str | None) -> Iterator[None]:
         """Count a request from its choice to its end; the base needs no counting."""
-        with _counted(self._by_adapter, adapter or ""):
+        key = adapter or ""
+        self._by_adapter[key] += 1
+        try:
             yield
-
-    @contextmanager
-    def at(self, replica: str) -> Iterator[None]:
-        """Count a request while a replica works on it."""
-        with _counted(self._by_replica, replica):
-            yield
-
-    def least_busy(self, replicas: Collection[str]) -> str | None:
-        """Return the replica with the fewest requests of ours; None of none."""
-        return min(replicas, key=self._by_replica.__getitem__, default=None)
+        finally:
+            self._by_adapter[key] -= 1
+            if not self._by_adapter[key]:
+                del self._by_adapter[key]
 
     @property
     def num_running(self) -> int:
@@ -37,14 +32,3 @@ class Traffic:
     def per_adapter(self) -> dict[str, int]:
         """Adapter name -> requests running on it."""
         return {name: count for name, count in self._by_adapter.items() if name}
-
-
-@contextmanager
-def _counted(counts: Counter[str], key: str) -> Iterator[None]:
-    counts[key] += 1
-    try:
-        yield
-    finally:
-        counts[key] -= 1
-        if not counts[key]:
-            del counts[key]

@@ -1,0 +1,61 @@
+"""What a request needs of a replica, and the place that it gets there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from serving.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a request needs of a replica."""
+
+    pool: str
+    adapter: str | None
+    session: str | None = None
+    """What keeps it at one replica; None: nothing."""
+    tried: tuple[str, ...] = ()
+    """Replicas that are not to be asked again."""
+
+
+class Place:
+    """A request's place at `replica`, held while the block runs.
+
+    An EngineError that leaves the block counts against the replica, a block that comes to its end
+    speaks for it; all else (the client has left) says nothing.
+    """
+
+    def __init__(
+        self, pool: str, replica: str, *, is_trial: bool, leave: Callable[["Place"], None]
+    ) -> None:
+        self.pool = pool
+        self.replica = replica
+        self.is_trial = is_trial
+        self.is_well: bool | None = None
+        """What the request says of its replica, once it has ended; None: nothing."""
+        self._leave = leave
+
+    def fail(self) -> None:
+        """Count what happened against the replica, though no error leaves the block."""
+        self.is_well = False
+
+    def give_back(self) -> None:
+        """Leave without having asked the replica anything."""
+        self._leave(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, EngineError):
+            self.is_well = False
+        elif error is None and self.is_well is None:
+            self.is_well = True
+        self._leave(self)
