@@ -28,7 +28,7 @@ from serving.errors import ConfigurationError, NotFoundError
 ID_LENGTH: Final = 48
 _MAC_BYTES: Final = 10
 _NOT_LOGGED: Final = 1
-PREFIXES: Final = ("chatcmpl-", "cmpl-", "resp_", "msg_")
+PREFIXES: Final = ("chatcmpl-", "cmpl-", "resp_", "msg_", "embd-")
 
 
 @dataclass(frozen=True, slots=True)
