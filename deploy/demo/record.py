@@ -160,6 +160,7 @@ def to_json(record: Record) -> dict[str, Any]:
     """Return all of it as plain values."""
     return {
         "table": table_rows(record),
+        "seconds": round(max((event.at for event in record.events), default=0.0)),
         "num_answers": record.num_answers(),
         "num_contradicted": record.num_contradicted,
         "num_failures": len(record.failures),

@@ -16,8 +16,10 @@ NUM_TRAINING_ROWS = 1_500
 NUM_EVALUATION_ROWS = 500
 NUM_RATINGS = 120
 """After which an act believes what it sees."""
-NUM_REVIEWS = 400
+NUM_REVIEWS = 240
 """Answers reviewed after the change, before the new labels come in."""
+GROWTH = 3
+"""So many times the requests come in once users are content."""
 MIN_GAIN = 0.20
 MAX_DOWN_SHARE = 0.25
 """Strop's own threshold: `learning.max_down_share`."""
@@ -49,7 +51,8 @@ async def teach_what_is_known(stage: Stage) -> None:
 
 
 async def enjoy(stage: Stage) -> None:
-    """Users are content."""
+    """Users are content, and tell others."""
+    stage.users.per_second *= GROWTH
     await _ratings(stage, Phase.V1_BEFORE)
 
 

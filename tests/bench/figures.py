@@ -7,7 +7,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent.parent / "README.md"
-BEGIN, END = "<!-- figures: made by `make prove`, do not edit -->\n", "<!-- /figures -->"
+FIGURES, DEMO = "figures", "demo"
+"""README's places for tables: each between two comments."""
 
 ROWS = {
     "swaps": (
@@ -60,23 +61,54 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_demo(told: dict[str, Any]) -> str:
+    """Return the demo's table, a row per phase of its story, and under it where it was told."""
+    lines = [
+        "| | held-out requests answered right | users' requests answered right | thumbs-down |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['phase']} | {_percent(row['held_out_score'])} | {_percent(row['right_share'])} "
+            f"| {_percent(row['down_share'])} of {row['num_ratings']} |"
+            for row in told["table"]
+        ),
+        "",
+        f"*{told['num_answers']:,} requests, {told['num_failures']} not answered; "
+        f"{told['minutes']} minutes; {told['measured']}, {told['machine']}.*",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def load_results() -> dict[str, dict[str, Any]]:
     """Read every result file; its name is its key."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
 
 
-def insert(readme: str, table: str) -> str:
-    """Return README's text with the table between its two marks."""
-    before, rest = readme.split(BEGIN, 1)
-    _, after = rest.split(END, 1)
-    return f"{before}{BEGIN}{table}{END}{after}"
+def insert(readme: str, place: str, table: str) -> str:
+    """Return README's text with the table in its place."""
+    begin, end = marks(place)
+    before, rest = readme.split(begin, 1)
+    _, after = rest.split(end, 1)
+    return f"{before}{begin}{table}{end}{after}"
+
+
+def marks(place: str) -> tuple[str, str]:
+    """Return the comments around a place."""
+    return f"<!-- {place}: made by `make prove`, do not edit -->\n", f"<!-- /{place} -->"
 
 
 def main() -> int:
-    """Write the table into README."""
-    README.write_text(insert(README.read_text(), render(load_results())))
+    """Write the tables into README."""
+    results = load_results()
+    readme = insert(README.read_text(), FIGURES, render(results))
+    if DEMO in results:
+        readme = insert(readme, DEMO, render_demo(results[DEMO]))
+    README.write_text(readme)
     sys.stdout.write(f"{README.name}: figures renewed\n")
     return 0
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 if __name__ == "__main__":

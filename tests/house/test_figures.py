@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 from string import Formatter
 
-from tests.bench.figures import BEGIN, END, README, ROWS, insert, render
+from tests.bench.figures import DEMO, FIGURES, README, ROWS, insert, marks, render, render_demo
 
 TESTS = Path(__file__).parents[1]
 
@@ -30,14 +30,27 @@ def shown(row: tuple[str, str]) -> set[str]:
 
 def test_every_row_is_measured() -> None:
     """A row that no test records would never be filled; a record without a row never seen."""
-    assert recorded() == {name: shown(row) for name, row in ROWS.items()}
+    measured = recorded()
+    assert measured.pop(DEMO) == {"table", "num_answers", "num_failures", "minutes"}
+    assert measured == {name: shown(row) for name, row in ROWS.items()}
 
 
 def test_the_table_is_put_between_its_marks() -> None:
     """What stands around it stays, and putting it there again changes nothing."""
     figures = dict.fromkeys(shown(ROWS["rollback"]), 8)
     table = render({"rollback": {"measured": "today", "machine": "here", **figures}})
-    readme = insert(README.read_text(), table)
-    assert f"{BEGIN}{table}{END}" in readme
+    begin, end = marks(FIGURES)
+    readme = insert(README.read_text(), FIGURES, table)
+    assert f"{begin}{table}{end}" in readme
     assert "8 s, the command's own start included | today | here |" in table
-    assert insert(readme, table) == readme
+    assert insert(readme, FIGURES, table) == readme
+
+
+def test_the_demo_has_a_table_of_its_own() -> None:
+    """A row per phase; what a phase has no figure for stays empty."""
+    row = {"phase": "v1", "held_out_score": 0.972, "right_share": None, "down_share": 0.1}
+    told = {"num_answers": 1234, "num_failures": 0, "minutes": 17, "measured": "today"}
+    table = render_demo({"table": [{**row, "num_ratings": 9}], "machine": "here", **told})
+    assert "| v1 | 97.2% |  | 10.0% of 9 |" in table
+    assert "1,234 requests, 0 not answered; 17 minutes; today, here." in table
+    assert table in insert(README.read_text(), DEMO, table)
