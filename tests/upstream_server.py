@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from tests.upstream_dialects import (
+    embeddings,
+    message,
+    message_events,
+    response,
+    response_events,
+)
+
 
 class Fault(Enum):
     """What may happen instead of the next piece."""
@@ -178,8 +186,16 @@ async def fake_engine() -> AsyncIterator[FakeEngine]:
 
 def answer_like_vllm(received: Received) -> Answer:
     """Answer as vLLM does: three tokens, the id from X-Request-Id, usage if asked for."""
+    words = ["Hello", " there", "!"]
+    request_id = received.headers.get("x-request-id", "unnamed")
     if received.json.get("stream"):
-        return streamed(received, ["Hello", " there", "!"])
+        return streamed(received, words)
+    if received.path == "/v1/responses":
+        return _json(response(received.json, words))
+    if received.path == "/v1/messages":
+        return _json(message(received.json, words, request_id))
+    if received.path == "/v1/embeddings":
+        return _json(embeddings(received.json, request_id))
     is_chat = received.path == "/v1/chat/completions"
     text = {"message": {"role": "assistant", "content": "Hello there!"}}
     choice = text if is_chat else {"text": "Hello there!"}
@@ -204,7 +220,11 @@ def streamed(received: Received, words: list[str], *, gap: float | Fault | None 
 
 
 def events(received: Received, words: list[str]) -> list[bytes]:
-    """Return the events of a stream, usage among them if it was asked for, then [DONE]."""
+    """Return the events of a stream; of a chat with usage if it was asked for, and [DONE]."""
+    if received.path == "/v1/responses":
+        return response_events(received.json, words)
+    if received.path == "/v1/messages":
+        return message_events(received.json, words, received.headers["x-request-id"])
     is_chat = received.path == "/v1/chat/completions"
     kind = {"object": "chat.completion.chunk" if is_chat else "text_completion"}
     head = _head(received) | kind
@@ -223,6 +243,11 @@ def events(received: Received, words: list[str]) -> list[bytes]:
         bodies.append(head | {"choices": [], "usage": USAGE})
     lines = [json.dumps(body, separators=(",", ":")) for body in bodies] + ["[DONE]"]
     return [f"data: {line}\n\n".encode() for line in lines]
+
+
+def no_such_route() -> Answer:
+    """Return FastAPI's words for a path that vLLM does not have for its model."""
+    return _json({"detail": "Not Found"}, status=404)
 
 
 def unknown_model(name: object) -> Answer:
