@@ -25,8 +25,10 @@ def child(out: IO[bytes], *arguments: str) -> Iterator["subprocess.Popen[bytes]"
     """Run a child that is dead at the end of the block, by SIGKILL if it must be."""
     command = [sys.executable, "-m", "tests.faults.journal_child", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=out) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()  # or the wait at the end of `with` would last for ever
 
 
 def kill_a_writer(folder: Path, worker_id: str, after_seconds: float) -> dict[str, set[str]]:
@@ -44,7 +46,7 @@ def kill_a_writer(folder: Path, worker_id: str, after_seconds: float) -> dict[st
 
 def wait_for_line(path: Path) -> None:
     """Wait until a child has said something."""
-    deadline = monotonic() + 60
+    deadline = monotonic() + 300
     while not path.stat().st_size:
         assert monotonic() < deadline, "the child said nothing"
         sleep(0.005)
