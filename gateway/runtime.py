@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import httpx
 from gateway.follow import DATABASE_ERRORS, Follower
 from gateway.heartbeat import Heartbeat
 from gateway.inference.dispatch import Dispatcher
+from gateway.inference.meter import Meter
 from gateway.inference.traffic import Traffic
 from gateway.limits import AddressLimiter
 from gateway.quota.admission import Quotas
@@ -57,6 +58,8 @@ class Runtime:
     metrics: Metrics
     quotas: Quotas
     feedback_limiter: AddressLimiter
+    prices: Mapping[str, float | None]
+    """Pool -> what an hour of one of its replicas costs."""
     bases: dict[str, str]
     """Served name of a base model -> its pool."""
     pool_headers: Mapping[str, dict[str, str]]
@@ -78,6 +81,11 @@ class Runtime:
                 retry_after=2,
             )
         return self.follower.catalog
+
+    def meter(self, pool: str, replica: str) -> AbstractContextManager[Meter | None]:
+        """Return what measures a request's share of a replica, if that has a price."""
+        price = self.prices.get(pool)
+        return nullcontext() if price is None else Meter(self.quotas.table, replica, price)
 
     def pool(self, name: str) -> PoolSettings:
         """Return the pool that a release names.
@@ -147,6 +155,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             metrics=metrics,
             quotas=Quotas(limits),
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),
+            prices={pool.name: pool.price_per_hour for pool in settings.all_pools},
             bases={pool.served_name: pool.name for pool in settings.all_pools},
             pool_headers=_pool_headers(settings),
             background=tuple(background),

@@ -44,6 +44,7 @@ class Metrics:
         self._tokens = self._counter(
             "tokens", "Tokens, as the engine counts them.", (*_SERVED, "direction")
         )
+        self._cost = self._counter("cost", "Share of replicas' hours, at their price.", _SERVED)
         self._first_token = self._seconds("first_token", "Until a stream's first.", _FIRST_TOKEN)
         self._inter_token = self._seconds("inter_token", "Between two events.", _INTER_TOKEN)
         self._end_to_end = self._seconds("end_to_end", "From request to last byte.", _END_TO_END)
@@ -96,6 +97,10 @@ class Metrics:
         """Count tokens in and out."""
         self._tokens.labels(*served.labels, "prompt").inc(prompt)
         self._tokens.labels(*served.labels, "completion").inc(completion)
+
+    def cost(self, served: Served, amount: float) -> None:
+        """Count what an inference cost, in the currency of `price_per_gpu_hour`."""
+        self._cost.labels(*served.labels).inc(amount)
 
     def answered_error(self, code: str) -> None:
         """Count an error that a client got."""

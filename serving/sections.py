@@ -86,6 +86,10 @@ class EngineSettings(Section):
     max_lora_rank: LoraRank = 16
     max_in_flight: int = Field(1024, ge=1)
     """Requests that a replica gets at once; more wait in the gateway. See `routing`."""
+    price_per_gpu_hour: float | None = Field(None, gt=0)
+    """In any currency; tokens then have a cost in metrics and `strop status`."""
+    gpus: int = Field(1, ge=1)
+    """GPUs that one replica takes: what the price is multiplied with."""
 
 
 class PoolSettings(Section):
@@ -109,6 +113,15 @@ class PoolSettings(Section):
     max_lora_rank: LoraRank = 16
     max_in_flight: int = Field(1024, ge=1)
     """Requests that each replica gets at once; each gateway worker may send its even share."""
+    price_per_gpu_hour: float | None = Field(None, gt=0)
+    """In any currency; tokens then have a cost in metrics and `strop status`."""
+    gpus: int = Field(1, ge=1)
+    """GPUs that one replica takes: what the price is multiplied with."""
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """What one replica costs; None: nobody has said."""
+        return None if self.price_per_gpu_hour is None else self.gpus * self.price_per_gpu_hour
 
     @property
     def is_launched_here(self) -> bool:

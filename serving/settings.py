@@ -39,6 +39,8 @@ _SHORT_FORM: Final = (
     "max_loras",
     "max_lora_rank",
     "max_in_flight",
+    "price_per_gpu_hour",
+    "gpus",
 )
 """The keys of `engine` that describe the one pool of a configuration without [[pools]]."""
 

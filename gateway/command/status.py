@@ -52,7 +52,18 @@ def _show(body: Json) -> None:
     click.echo()
     for alias in body["aliases"]:
         click.echo(alias["summary"])
+        click.echo(f"  Used this month: {tell_usage(alias)}")
         click.echo(f"  Learning: {alias['learning']}")
+
+
+def tell_usage(alias: Json) -> str:
+    """Say how many tokens were used, of how many, and what they cost if that is known."""
+    said = [f"{alias['tokens_this_month']} tokens"]
+    if alias["budget"] is not None:
+        said.append(f"of {alias['budget']}")
+    if alias["cost_this_month"] is not None:
+        said.append(f"for {alias['cost_this_month']:.2f}")
+    return " ".join(said)
 
 
 def tell_journal(journal: Json) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.inference.client import ClientGoneError
+from gateway.inference.meter import Meter
 from gateway.inference.order import Order
 from gateway.quota.admission import Admission
 from monitoring.metrics import Metrics
@@ -36,6 +37,7 @@ class Capture:
     ) -> None:
         self.replica: str | None = None
         self.http_status: int | None = None
+        self.meter: Meter | None = None
         self._order = order
         self._admission = admission
         self._journal = journal
@@ -102,13 +104,18 @@ class Capture:
         self._metrics.ended(self._served, self._order.choice.pool, status, seconds)
         if answer is not None:
             self._count_tokens(answer)
-        elif status is InferenceStatus.CLIENT_ABORTED:
+        elif status in (InferenceStatus.CLIENT_ABORTED, InferenceStatus.OK):
             # Or else hanging up before the usage comes would be a way around every quota.
             self._admission.num_used = self._order.num_prompt_tokens + self._times.num_events
+        busy_ms = self.meter.busy_ms if self.meter else None
+        if self.meter and busy_ms is not None:
+            self._metrics.cost(self._served, self.meter.cost_of(busy_ms))
         if self._order.principal.is_logged:
-            self._write_end(status, error, seconds)
+            self._write_end(status, error, seconds, busy_ms)
 
-    def _write_end(self, status: InferenceStatus, error: str | None, seconds: float) -> None:
+    def _write_end(
+        self, status: InferenceStatus, error: str | None, seconds: float, busy_ms: float | None
+    ) -> None:
         times, response = self._times, b"".join(self._pieces)
         if status is InferenceStatus.OK and not self._is_sse:
             response = self._order.endpoint.to_record(response)
@@ -124,6 +131,7 @@ class Capture:
             first_token_ms=times.first_ms(self._begun_at),
             inter_token_mean_ms=times.mean_gap_ms,
             inter_token_max_ms=times.max_gap_ms,
+            busy_ms=busy_ms,
         )
         try:
             self._journal.append(end)

@@ -47,7 +47,10 @@ async def engine_answer(
     """
     wanted = _wanted(runtime, order)
     while True:
-        with await runtime.dispatcher.take(wanted) as place:
+        with (
+            await runtime.dispatcher.take(wanted) as place,
+            runtime.meter(wanted.pool, place.replica) as capture.meter,
+        ):
             capture.replica = place.replica
             response = await _ask(runtime, order, capture, place)
             if response is not None:

@@ -18,6 +18,9 @@ from serving.store import aliases as alias_store
 from serving.store import runs, workers
 from serving.store.aliases import id_of
 from serving.store.tables import GatewayWorker, Replica, Segment
+from serving.store.usage import AliasUsage, usage_by_alias
+
+_HOUR_MS = 3_600_000
 
 
 async def show_status(resources: Resources) -> Json:
@@ -30,6 +33,7 @@ async def show_status(resources: Resources) -> Json:
         decisions = await runs.newest_decisions(session)
         replicas = {row.url: row for row in await workers.list_replicas(session)}
         gateways = await workers.list_live_workers(session)
+        used = await usage_by_alias(session)
         unfinished = select(Segment).where(col(Segment.finished_at).is_(None))
         ingested = {row.name: row.num_bytes for row in await session.exec(unfinished)}
     health = await asyncio.to_thread(look_at, settings.journal_dir, ingested)
@@ -47,6 +51,7 @@ async def show_status(resources: Resources) -> Json:
         "aliases": [
             {
                 **alias,
+                **describe_usage([each for each in used if each.alias_id == row.id], settings),
                 "summary": summarise(alias, gateways, pools),
                 "learning": tell_learning(
                     row, newest_runs.get(id_of(row)), decisions.get(id_of(row))
@@ -101,6 +106,24 @@ def describe_journal(health: JournalHealth) -> Json:
         "lag_seconds": round(health.lag_seconds, 1),
         "damaged_segments": health.num_damaged,
         "rejected_records": health.num_rejected,
+    }
+
+
+def describe_usage(used: list[AliasUsage], settings: Settings) -> Json:
+    """Return an alias's tokens of this month, and their cost where a pool's GPUs have a price.
+
+    Its requests' shares of the replicas' time, at the price of now: see gateway.inference.meter.
+    """
+    prices = {pool.name: pool.price_per_hour for pool in settings.all_pools}
+    costs = [
+        each.busy_ms / _HOUR_MS * price
+        for each in used
+        if (price := prices.get(each.pool)) is not None
+    ]
+    is_priced = any(price is not None for price in prices.values())
+    return {
+        "tokens_this_month": sum(each.tokens for each in used),
+        "cost_this_month": round(sum(costs), 4) if is_priced else None,
     }
 
 

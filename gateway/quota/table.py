@@ -1,9 +1,9 @@
 """Numbers that the gateway workers of one host share: a file under STROP_HOME, mapped by each.
 
     header   how many rows there are, how many workers' columns were ever in use
-    row      one per key or alias: the hash of its name, then the cells below, each of 64 bits:
-             when its buckets are full again, its month, what it spent in it, and per worker what
-             runs and what is reserved
+    row      one per key, alias or replica: the hash of its name, then the cells below, each of 64
+             bits: when its buckets are full again, its month and what it spent in it, its clock
+             (of a replica, see Meter), and per worker what runs and what is reserved
 
 Locks are byte ranges of the file, held by an open file ("OFD" locks, fcntl(2)): the kernel lets go
 of them when a worker dies, however it dies. A row is read and written under its own lock. A worker
@@ -27,6 +27,8 @@ REQUESTS_FULL_AT: Final = 1
 TOKENS_FULL_AT: Final = 2
 MONTH: Final = 3
 SPENT: Final = 4
+CLOCK: Final = 5
+MOVED_AT: Final = 6
 _NAME: Final = 0
 
 MAX_WORKERS: Final = 64

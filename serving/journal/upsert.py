@@ -30,12 +30,13 @@ _FINISH = (
     "RETURNING {returned}"
 )
 _ID: Final = sql.SQL("old.id")
-# A client that hangs up before the engine says what it used: 4 bytes of text are about a token.
+# Where the engine has not said what it used, perhaps because its client hung up before: 4 bytes of
+# text are about a token.
 _ID_AND_USED: Final = sql.SQL(
     "old.id, old.key_id, old.alias_id, old.pool, old.begun_at, old.busy_ms, "
     "CASE WHEN coalesce(old.prompt_tokens, old.completion_tokens) IS NOT NULL "
     "THEN greatest(0, coalesce(old.prompt_tokens, 0) + coalesce(old.completion_tokens, 0)) "
-    "WHEN old.status = 'client_aborted' THEN (octet_length(old.request::text) "
+    "WHEN old.status IN ('client_aborted', 'ok') THEN (octet_length(old.request::text) "
     "+ coalesce(octet_length(old.response::text), 0)) / 4 ELSE 0 END AS tokens"
 )
 
