@@ -55,7 +55,7 @@ def _bands(points: Sequence[Point], end: float) -> Iterator[str]:
             f'<rect x="{x:.1f}" y="{_TOP}" width="{width:.1f}" height="{_BOTTOM - _TOP}" '
             f'fill="{colour}"/>'
         )
-        yield _text(x + 6, _TOP + 16, name, size=13, weight="bold")
+        yield _text(x + 2, _TOP - 5, name, size=13, weight="bold")
 
 
 def _axes(end: float) -> Iterator[str]:

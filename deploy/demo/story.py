@@ -14,8 +14,8 @@ from deploy.demo.world import evaluation_rows, new_evaluation_rows, training_row
 
 NUM_TRAINING_ROWS = 1_500
 NUM_EVALUATION_ROWS = 500
-NUM_RATINGS = 120
-"""After which an act believes what it sees."""
+NUM_RATINGS, NUM_CONTENT_RATINGS = 120, 360
+"""After which an act believes what it sees; good times are shown for longer."""
 NUM_REVIEWS = 240
 """Answers reviewed after the change, before the new labels come in."""
 GROWTH = 3
@@ -53,7 +53,7 @@ async def teach_what_is_known(stage: Stage) -> None:
 async def enjoy(stage: Stage) -> None:
     """Users are content, and tell others."""
     stage.users.per_second *= GROWTH
-    await _ratings(stage, Phase.V1_BEFORE)
+    await _ratings(stage, Phase.V1_BEFORE, NUM_CONTENT_RATINGS)
 
 
 async def change_the_company(stage: Stage) -> None:
@@ -90,7 +90,7 @@ async def learn_again(stage: Stage) -> None:
 
 async def recover(stage: Stage) -> None:
     """Users are content again."""
-    await _ratings(stage, Phase.V2)
+    await _ratings(stage, Phase.V2, NUM_CONTENT_RATINGS)
 
 
 ACTS = (
@@ -120,10 +120,10 @@ def unmet(record: Record) -> list[str]:
     return [promise for promise, is_kept in promises.items() if not is_kept]
 
 
-async def _ratings(stage: Stage, phase: Phase) -> None:
+async def _ratings(stage: Stage, phase: Phase, count: int = NUM_RATINGS) -> None:
     await stage.until(
-        lambda: stage.record.tally(phase).num_ratings >= NUM_RATINGS,
-        f"users rated {NUM_RATINGS} answers of {phase}",
+        lambda: stage.record.tally(phase).num_ratings >= count,
+        f"users rated {count} answers of {phase}",
     )
     stage.note(f"{percent(stage.record.tally(phase).down_share)} thumbs-down for {phase}")
 

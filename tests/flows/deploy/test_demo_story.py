@@ -113,7 +113,7 @@ def stage(tmp_path: Path) -> Stage:
     strop.settings = Settings(home=tmp_path)  # type: ignore[attr-defined] # what acts read of it
     made = Stage(house, world)
     line = Line(strop.client, "key", made.record.failures)
-    users = Users(line, ALIAS, world, made.record, made.clock, per_second=400)
+    users = Users(line, ALIAS, world, made.record, made.clock, per_second=150)
     made.people = [users, Reviewers(line, ALIAS, world)]
     return made
 
