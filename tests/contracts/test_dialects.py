@@ -293,8 +293,24 @@ KINDS = st.sampled_from(
     ]
 )
 KEYS = st.sampled_from(
-    "type response message delta index output_index content_block item content output usage error "
-    "text partial_json role arguments".split()
+    [
+        "type",
+        "response",
+        "message",
+        "delta",
+        "index",
+        "output_index",
+        "content_block",
+        "item",
+        "content",
+        "output",
+        "usage",
+        "error",
+        "text",
+        "partial_json",
+        "role",
+        "arguments",
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 2) | st.text(max_size=3) | KINDS,
