@@ -111,6 +111,9 @@ async def test_keys_are_made_listed_and_revoked(admin: Api) -> None:
     """A key's text is in the first answer only; a revoked key stays in the list."""
     status, made = await admin.call("POST", "/keys", {"role": "app", "name": "shop"})
     assert (status, made["key"][:9]) == (201, "sk-strop-")
+    status, changed = await admin.call("PATCH", f"/keys/{made['id']}", {"rpm": 60, "budget": 1000})
+    assert (status, changed["rpm"], changed["budget"], changed["tpm"]) == (200, 60, 1000, None)
+    assert await admin.call("GET", f"/keys/{made['id']}") == (200, changed)
     status, revoked = await admin.call("DELETE", f"/keys/{made['id']}")
     assert status == 200
     assert revoked["revoked_at"] is not None

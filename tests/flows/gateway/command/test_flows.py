@@ -8,7 +8,12 @@ from tests.stack import BASE_MODEL, DEMO_ADAPTER
 
 def test_keys_are_made_listed_and_revoked(strop: Strop) -> None:
     """The text of a key is shown once; a revoked one stays in the list, marked."""
-    made = strop.json("keys", "create", "--role", "app", "--name", "shop", "--no-train")
+    limits = ("--rpm", "60", "--concurrency", "4", "--tpm", "9000")
+    made = strop.json("keys", "create", "--role", "app", "--name", "shop", "--no-train", *limits)
+    assert (made["rpm"], made["concurrency"], made["budget"]) == (60, 4, None)
+    changed = strop.json("keys", "set", made["id"], "--rpm", "0", "--budget", "5000")
+    assert (changed["rpm"], changed["tpm"], changed["budget"]) == (None, 9000, 5000)
+    assert strop.json("keys", "show", made["id"]) == changed
     assert made["key"].startswith("sk-strop-")
     assert made["no_train"] is True
     listed = {key["id"]: key for key in strop.json("keys", "list")["keys"]}

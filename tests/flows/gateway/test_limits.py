@@ -1,0 +1,224 @@
+"""Limits on real sockets: what a client that has used its quota is told, and what it costs others."""
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from serving.journal.segments import list_segments
+from serving.routing.catalog import Quota
+from serving.settings import Settings
+from serving.store.access import Usage
+from serving.store.aliases import find_alias, id_of, set_alias
+from serving.store.database import Database
+from serving.store.keys import create_key, list_keys, revoke_key, set_key
+from serving.store.tables import utc_now
+from serving.store.usage import first_day
+from serving.types import Role
+from tests.gateway import (
+    MESSAGES,
+    Gateway,
+    is_well,
+    make_alias,
+    make_key,
+    make_settings,
+    running_gateway,
+    until,
+)
+from tests.serving import a_free_port, served
+from tests.upstream_server import Answer, FakeEngine, Received, answer_like_vllm, streamed
+
+SLOW_SECONDS = 0.5
+
+
+async def make_limited(gateway: Gateway, database: Database, **limits: int) -> None:
+    """Have the gateway's client use a new key with these limits."""
+    gateway.key = await make_key(database, quota=Quota(**limits))
+    await until(lambda: gateway.runtime.catalog.principal_of(gateway.key) is not None)
+
+
+async def test_a_key_out_of_requests_is_told_when_to_come_back(
+    gateway: Gateway, database: Database, engine: FakeEngine
+) -> None:
+    """429 in OpenAI's shape with Retry-After; the engine does not hear of it, nor the journal."""
+    await make_limited(gateway, database, rpm=2)
+    for left in ("1", "0"):
+        answered = await gateway.chat()
+        assert answered.status == 200
+        assert answered.headers["x-ratelimit-limit-requests"] == "2"
+        assert answered.headers["x-ratelimit-remaining-requests"] == left
+    refused = await gateway.chat()
+    assert refused.status == 429
+    assert refused.error == {
+        "message": refused.error["message"],
+        "type": "rate_limit_error",
+        "param": None,
+        "code": "rate_limit_exceeded",
+    }
+    assert "2 requests a minute" in refused.error["message"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert refused.headers["x-ratelimit-reset-requests"].endswith("ms")
+    assert len(engine.calls) == len(await gateway.ended(2)) == 2
+    assert 'strop_errors_total{code="rate_limit_exceeded"} 1.0' in (
+        gateway.runtime.metrics.render().decode()
+    )
+
+
+async def test_tokens_are_settled_with_what_the_engine_says(
+    gateway: Gateway, database: Database
+) -> None:
+    """Reserved: prompt and max_tokens. Used: what `usage` says, streamed or not."""
+    await make_limited(gateway, database, tpm=1000)
+    first = await gateway.chat(max_tokens=900)
+    assert first.status == 200
+    assert int(first.headers["x-ratelimit-remaining-tokens"]) < 100
+    used = first.json["usage"]["prompt_tokens"] + first.json["usage"]["completion_tokens"]
+    for is_streamed in (True, False):
+        again = await gateway.chat(max_tokens=900, stream=is_streamed)
+        assert again.status == 200
+        assert int(again.headers["x-ratelimit-remaining-tokens"]) > 0
+    assert used < 50
+
+
+async def test_a_client_that_hangs_up_pays_for_what_came(
+    gateway: Gateway, database: Database, engine: FakeEngine
+) -> None:
+    """Prompt and events so far: leaving before the usage is no way around a quota."""
+    await make_limited(gateway, database, tpm=1000)
+    engine.script = lambda received: streamed(received, ["a "] * 50, gap=0.02)
+    body = {"model": "base", "messages": MESSAGES, "stream": True, "user": "x" * 500}
+    headers = {"Authorization": f"Bearer {gateway.key}"}
+    async with gateway.session.post(
+        gateway.url + "/v1/chat/completions", json=body, headers=headers
+    ) as response:
+        await response.content.readany()
+        response.close()
+    await gateway.ended(1)
+    engine.script = answer_like_vllm
+    again = await gateway.chat(max_tokens=1)
+    taken = 1000 - int(again.headers["x-ratelimit-remaining-tokens"])
+    assert 100 < taken < 300
+
+
+async def test_a_budget_used_up_is_insufficient_quota(
+    gateway: Gateway, database: Database, settings: Settings
+) -> None:
+    """Of the key, or of the alias for everybody; counted in the database, or seen here."""
+    await make_alias(database, settings, "support")
+    await make_limited(gateway, database, budget=10)
+    assert (await gateway.chat(model="support")).status == 200
+    refused = await gateway.chat(model="support")
+    assert (refused.status, refused.error["code"]) == (429, "insufficient_quota")
+    assert refused.error["type"] == "insufficient_quota"
+    assert int(refused.headers["retry-after"]) >= 1
+    async with database.session() as session:
+        alias = await find_alias(session, "support", "default")
+        await set_alias(session, alias, budget=1000)
+        month, alias_id = first_day(utc_now()), id_of(alias)
+        session.add(
+            Usage(month=month, key_id="other", alias_id=alias_id, pool="default", tokens=1000)
+        )
+    gateway.key = await make_key(database)
+    await until(lambda: gateway.runtime.catalog.principal_of(gateway.key) is not None)
+    refused = await gateway.chat(model="support")
+    assert (refused.status, refused.error["code"]) == (429, "insufficient_quota")
+    assert "'support'" in refused.error["message"]
+
+
+async def test_a_changed_limit_counts_at_once(gateway: Gateway, database: Database) -> None:
+    """`keys set` reaches running gateways as a revocation does."""
+    await make_limited(gateway, database, rpm=1)
+    assert [(await gateway.chat()).status for _ in range(2)] == [200, 429]
+    async with database.session() as session:
+        (key,) = [key for key in await list_keys(session) if key.rpm == 1]
+        await set_key(session, key.id, limits={"rpm": 0})
+    await until(lambda: _quota(gateway).rpm is None)
+    assert (await gateway.chat()).status == 200
+
+
+def _quota(gateway: Gateway) -> Quota:
+    principal = gateway.runtime.catalog.principal_of(gateway.key)
+    assert principal is not None
+    return principal.quota
+
+
+async def test_requests_at_once_are_exact_over_two_workers(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """200 at a time on 16 places: 16 are at the engine, never more; then all places are free."""
+    times: list[float] = []
+    at_once: list[int] = []
+
+    def answer_slowly(received: Received) -> Answer:
+        now = asyncio.get_running_loop().time()
+        times.append(now)
+        at_once.append(sum(now - begun_at < SLOW_SECONDS for begun_at in times))
+        answer = answer_like_vllm(received)
+        answer.before_head = SLOW_SECONDS
+        return answer
+
+    engine.script = answer_slowly
+    settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2)
+    key = await make_key(database, quota=Quota(concurrency=16))
+    async with served(settings, database.url, key) as gateway:
+        for number in itertools.count(1):
+            statuses = await asyncio.gather(*(ask(gateway.session) for _ in range(200)))
+            assert set(statuses) == {200, 429}
+            assert statuses.count(200) >= 16
+            if number >= 3 and num_workers(settings) == 2:
+                break
+    assert max(at_once) == 16
+
+
+async def test_a_revoked_key_is_refused_by_every_worker_within_a_second(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """Each connection sticks to its worker; both hear of it."""
+    settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2)
+    async with database.session() as session:
+        key, text = await create_key(session, role=Role.APP, tenant="default", name="web")
+    async with served(settings, database.url, text) as gateway:
+        while num_workers(settings) < 2:
+            assert set(await asyncio.gather(*(ask(gateway.session) for _ in range(40)))) == {200}
+        async with database.session() as session:
+            await revoke_key(session, key.id)
+        revoked_at = time.monotonic()
+        while set(await asyncio.gather(*(ask(gateway.session) for _ in range(40)))) != {401}:
+            # A second is promised; 5 would be the safety net, and no sign of news that arrived.
+            assert time.monotonic() < revoked_at + 4
+
+
+async def ask(session: aiohttp.ClientSession) -> int:
+    """Ask for a chat; return the status."""
+    body = {"model": "base", "messages": MESSAGES}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        await response.read()
+        return response.status
+
+
+def num_workers(settings: Settings) -> int:
+    """Return how many workers have answered something."""
+    return len({segment.worker_id for segment in list_segments(settings.journal_dir)})
+
+
+async def test_a_price_turns_a_request_into_cost(
+    settings: Settings, engine: FakeEngine, database: Database
+) -> None:
+    """Alone at its replica it costs all of its time there: at 7200 an hour, 2 a second."""
+    priced = settings.engine.model_copy(update={"price_per_gpu_hour": 3600.0, "gpus": 2})
+    async with running_gateway(settings.model_copy(update={"engine": priced}), database) as gateway:
+        await is_well(gateway)
+        assert (await gateway.chat()).status == 200
+        (end,) = await gateway.ended(1)
+        (line,) = [
+            line
+            for line in gateway.runtime.metrics.render().decode().splitlines()
+            if line.startswith("strop_cost_total")
+        ]
+    assert end.busy_ms is not None
+    assert 0 < end.busy_ms <= end.end_to_end_ms
+    assert float(line.split()[-1]) == pytest.approx(end.busy_ms / 500)
