@@ -45,10 +45,14 @@ class GatewaySettings(Section):
     port: Port = 8080
     workers: int = Field(1, ge=1, le=64)
     max_body_bytes: int = Field(10 * 2**20, ge=1024)
+    notice_seconds: float = Field(0, ge=0)
+    """How long, told to stop, it is not ready any more and yet serves: a load balancer's look."""
     drain_seconds: float = Field(30, ge=0)
     first_byte_seconds: float = Field(120, gt=0)
     idle_seconds: float = Field(60, gt=0)
     """Silence of an engine, or of a client that takes nothing, after which it counts as gone."""
+    ping_seconds: float | None = Field(None, gt=0)
+    """Silence of an engine after which a stream's client gets a comment; None: it gets none."""
     head_seconds: float = Field(10, gt=0)
     body_seconds: float = Field(30, gt=0)
     feedback_max_age_days: float = Field(90, gt=0)

@@ -41,6 +41,11 @@ class EventFilter:
         self._passed: list[bytes] = []  # of an event that is too long to be held
         self._num_passed_bytes = 0
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether what was passed on so far ends with a whole event, and more are to come."""
+        return not self._passed and not self.is_done
+
     def feed(self, chunk: bytes) -> bytes:
         """Take what arrived; return what may go on to the client now."""
         held = self._held + chunk

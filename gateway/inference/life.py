@@ -62,7 +62,7 @@ async def _answer(
         async with WhileConnected(receive):
             await capture.secure()
             async with engine_answer(runtime, order, capture) as response:
-                await relay(response, order, capture, reply, runtime.settings.gateway.idle_seconds)
+                await relay(response, order, capture, reply, runtime.settings.gateway)
 
 
 def _decide(

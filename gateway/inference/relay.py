@@ -9,9 +9,11 @@ from gateway.inference.client import ClientGoneError, RawHeaders, Reply
 from gateway.inference.engine_call import read_recorded
 from gateway.inference.events import EventFilter
 from gateway.inference.order import Order
+from gateway.inference.pings import kept_awake
 from gateway.upstream.errors import WENT_AWAY
 from gateway.upstream.protocol import UpstreamResponse
 from serving.errors import EngineError
+from serving.sections import GatewaySettings
 from serving.types import InferenceStatus
 
 # An answer in one piece is held in memory; no model says this much.
@@ -21,20 +23,24 @@ _PIECE_BYTES: Final = 64 * 2**10
 
 
 async def relay(
-    response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, write_seconds: float
+    response: UpstreamResponse,
+    order: Order,
+    capture: Capture,
+    reply: Reply,
+    limits: GatewaySettings,
 ) -> None:
     """Pass an answer on: a stream event by event, anything else in one piece.
 
     Raises:
         EngineError: the engine failed before the answer's end.
-        ClientGoneError: the client took nothing for `write_seconds`.
+        ClientGoneError: the client took nothing for `limits.idle_seconds`.
     """
     kind = response.headers.get("content-type", "application/json")
     headers = [(b"content-type", kind.encode("latin-1"))]
     if kind.startswith("text/event-stream"):
-        await _relay_stream(response, order, capture, reply, headers, write_seconds)
+        await _relay_stream(response, order, capture, reply, headers, limits)
     else:
-        await _relay_whole(response, order, capture, reply, headers, write_seconds)
+        await _relay_whole(response, order, capture, reply, headers, limits.idle_seconds)
 
 
 async def _relay_stream(
@@ -43,18 +49,20 @@ async def _relay_stream(
     capture: Capture,
     reply: Reply,
     headers: RawHeaders,
-    write_seconds: float,
+    limits: GatewaySettings,
 ) -> None:
+    write_seconds = limits.idle_seconds
     head = [*headers, (b"cache-control", b"no-cache")]
     await _taken(reply.start_stream(response.status, head), write_seconds)
     events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
     try:
-        async for chunk in response.chunks():
-            piece = _record(chunk, events, capture)
-            if events.is_done:
-                await capture.secure()
-            if piece:
-                await _taken(reply.pass_on(piece), write_seconds)
+        async with kept_awake(reply, events, limits.ping_seconds) as pass_on:
+            async for chunk in response.chunks():
+                piece = _record(chunk, events, capture)
+                if events.is_done:
+                    await capture.secure()
+                if piece:
+                    await _taken(pass_on(piece), write_seconds)
     except EngineError:
         # After its last event the client has its answer, whatever becomes of the connection.
         if not events.is_done:
