@@ -59,7 +59,8 @@ async def served(settings: Settings, url: str, key: str) -> AsyncIterator[Served
         start_new_session=True,
     )
     headers = {"Authorization": f"Bearer {key}"}
-    connector = aiohttp.TCPConnector(limit=0)
+    # A connection each, or all of them would stay with the worker that was there first.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     address = f"http://127.0.0.1:{settings.gateway.port}"
     try:
         async with aiohttp.ClientSession(address, headers=headers, connector=connector) as session:

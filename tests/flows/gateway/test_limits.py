@@ -177,7 +177,7 @@ async def test_requests_at_once_are_exact_over_two_workers(
 async def test_a_revoked_key_is_refused_by_every_worker_within_a_second(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
-    """Each connection sticks to its worker; both hear of it."""
+    """Both hear of it, each by itself."""
     settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2)
     async with database.session() as session:
         key, text = await create_key(session, role=Role.APP, tenant="default", name="web")
