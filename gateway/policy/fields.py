@@ -82,9 +82,10 @@ def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
         for name, check in endpoint.fields.items()
         if body.get(name) is not None
     }
-    known = endpoint.fields.keys() | endpoint.stateful | {"model"}
-    unknown = (name for name in body if name not in known)
-    plain = (name for name in unknown if _PLAIN_NAME.fullmatch(name))
+    unknown = (name for name in body if name not in endpoint.fields and name != "model")
+    plain = (
+        name for name in unknown if _PLAIN_NAME.fullmatch(name) and name not in endpoint.stateful
+    )
     return Asked(
         model=hold(body["model"], "model", _MODEL),
         fields=fields,

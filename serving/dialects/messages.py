@@ -80,8 +80,11 @@ def choice_of(answer: dict[str, Any]) -> dict[str, Any]:
     stop_reason = answer.get("stop_reason")
     # An answer without a reason to stop was cut.
     reason = _FINISH_REASONS.get(str(stop_reason), "stop") if stop_reason else "length"
-    said = {"role": "assistant", "content": answer["content"]}
-    return {"message": _turns(said)[-1], "finish_reason": reason}
+    turn = _turns({"role": "assistant", "content": answer["content"]})[-1]
+    if isinstance(turn["content"], list):
+        # What came before a call and what came after it.
+        turn["content"] = "".join(str(part.get("text") or "") for part in turn["content"])
+    return {"message": turn, "finish_reason": reason}
 
 
 def _turns(message: dict[str, Any]) -> list[dict[str, Any]]:

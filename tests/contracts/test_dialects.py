@@ -161,6 +161,18 @@ def test_thoughts_and_calls_are_read_as_a_chats(name: str) -> None:
     assert choice["finish_reason"] != "length"
 
 
+def test_words_around_a_call_are_one_text() -> None:
+    """Anthropic's blocks keep their order, a chat's message has one text."""
+    blocks = [
+        {"type": "text", "text": "One"},
+        {"type": "tool_use"},
+        {"type": "text", "text": " two"},
+    ]
+    body = {"content": blocks, "stop_reason": "end_turn"}
+    inference = inference_of("messages-text", json.dumps(body).encode(), is_sse=False)
+    assert readable_answer(inference) == "One two"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stream_cut_anywhere_is_a_partial_answer(name: str) -> None:
     """What came is kept, it is the beginning of the whole, and it does not pass for it."""
