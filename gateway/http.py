@@ -7,6 +7,7 @@ What uvicorn 0.54 leaves open, and what is done about it here:
 - A head without `Host`, or with two, is served, `//v1/models` is served as `/v1/models`, and the
   body of a request that asks for an upgrade is read as the next request: all of them are refused.
 - Bytes of a second request, sent ahead, hide that the client hangs up: reading goes on meanwhile.
+- An idle connection is closed at shutdown, though a request may be on its way: it gets a second.
 - A client that takes nothing keeps its socket for ever: the kernel is told when to give it up.
 """
 
@@ -32,6 +33,9 @@ from serving.errors import InvalidRequestError, NotFoundError, StropError
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_AHEAD_BYTES: Final = 64 * 1024
 """What a client may send of later requests before the current one is answered."""
+
+_FAREWELL_SECONDS: Final = 1.0
+"""How long an idle connection outlives the order to shut down: a request may be on its way."""
 
 _LINGER_SECONDS: Final = 2.0
 """How long a refused client may take to read why; closing at once could take the answer along."""
@@ -75,6 +79,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._num_idle_bytes = 0  # that arrived since a head was complete or a piece of a body came
         self._num_ahead_bytes = 0
         self._current: RequestResponseCycle | None = None  # being answered; `cycle` is the newest
+        self._is_leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new client. (asyncio's own signature has the base of all transports.)"""
@@ -90,6 +95,31 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._current is not None:
             _disconnect(self._current)
+
+    def shutdown(self) -> None:
+        """Answer what is under way and what is on its way; close when the client knows of it."""
+        self._is_leaving = True
+        if self._is_idle:
+            self._close_soon()
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False  # its head will say so
+
+    def on_response_complete(self) -> None:
+        """End an answer. One that began before the shutdown promised to take another request."""
+        super().on_response_complete()
+        if self._is_leaving and not self.transport.is_closing():
+            self._close_soon()
+
+    def _close_soon(self) -> None:
+        self.loop.call_later(_FAREWELL_SECONDS, self._close_if_idle)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; refuse what is no HTTP, or too much of it."""
@@ -148,6 +178,8 @@ class StrictProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._current = cycle
         self._num_ahead_bytes = 0
+        if self._is_leaving:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def _check_head(self) -> None:

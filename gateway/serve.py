@@ -1,28 +1,36 @@
 """What `strop gateway` runs: uvicorn with its fast parts, one process or several."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Final, cast
 
 import uvicorn
 from litestar import Litestar
-from uvicorn.supervisors import Multiprocess
 
 from gateway.http import StrictProtocol
 from gateway.logs import log_config
+from gateway.server import LeavingServer
+from gateway.workers import Workers, serve_as_worker
 from serving.settings import Settings
+
+logger = logging.getLogger("strop.gateway")
 
 _BACKLOG: Final = 2048
 
 
 def serve(settings: Settings, url: str) -> None:
-    """Serve until SIGTERM or SIGINT, then drain for `gateway.drain_seconds` at most.
+    """Serve until SIGTERM or SIGINT, then drain for `gateway.drain_seconds`, or the next signal.
+
+    SIGUSR1 puts a new worker in the place of each, one after the other, if there are several.
 
     Args:
         settings: the configuration.
@@ -31,15 +39,31 @@ def serve(settings: Settings, url: str) -> None:
     Raises:
         SystemExit: the port is taken, the application did not start, or SIGTERM came; whoever
             holds the database open gets to close it.
+        ConfigurationError: no worker came up.
     """
-    # uvicorn sends itself the signal again when it has drained; by default that would kill us.
-    signal.signal(signal.SIGTERM, _leave)
     config = uvicorn_config(settings, url)
-    if settings.gateway.workers == 1:
-        uvicorn.Server(config).run()
+    gateway = settings.gateway
+    if gateway.workers == 1:
+        # uvicorn sends itself the signal again when it has drained; by default that would kill us.
+        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGUSR1, _stay)
+        LeavingServer(config, notice_seconds=gateway.notice_seconds).run()
         return
     share_metrics(settings.home / "metrics")
-    Multiprocess(config, [config.bind_socket()]).run()
+    main = partial(_run_worker, settings.model_dump_json(), url)
+    leave_seconds = gateway.notice_seconds + gateway.drain_seconds
+    Workers(main, config.bind_socket(), gateway.workers, leave_seconds).run()
+
+
+def _run_worker(settings: str, url: str, listener: socket.socket, line: Connection) -> None:
+    """Run one of several: a process of its own. Settings as text: they cannot be pickled."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal; the supervisor hears it, too
+    known = Settings.model_validate_json(settings)
+    config = uvicorn_config(known, url)
+    notice_seconds = known.gateway.notice_seconds
+    server = LeavingServer(config, notice_seconds=notice_seconds, is_alone=False)
+    serve_as_worker(server, listener, line)
 
 
 def share_metrics(folder: Path) -> None:
@@ -56,8 +80,7 @@ def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
     """Return uvicorn's configuration: its httptools side (h11 lets requests be smuggled), no access log."""
     gateway = settings.gateway
     return uvicorn.Config(
-        # Text, not the object: workers are spawned, and take it along pickled.
-        partial(build_worker, settings.model_dump_json(), url),
+        partial(build_worker, settings, url),
         factory=True,
         host=gateway.host,
         port=gateway.port,
@@ -83,11 +106,11 @@ def http_protocol(settings: Settings) -> type[asyncio.Protocol]:
     make = partial(
         StrictProtocol, head_seconds=gateway.head_seconds, unread_seconds=gateway.idle_seconds
     )
-    # uvicorn only ever calls it; it asks for a class, which could not be pickled with its limits.
+    # uvicorn only ever calls it; it asks for a class, which would not know its limits.
     return cast(type[asyncio.Protocol], make)
 
 
-def build_worker(settings: str, url: str) -> Litestar:
+def build_worker(settings: Settings, url: str) -> Litestar:
     """Build the application inside the process that serves it."""
     from gateway.app import create_app
     from monitoring.metrics import MULTIPROCESS_VARIABLE, forget_dead_processes
@@ -95,8 +118,12 @@ def build_worker(settings: str, url: str) -> Litestar:
     folder = os.environ.get(MULTIPROCESS_VARIABLE)
     if folder:
         forget_dead_processes(Path(folder))
-    return create_app(Settings.model_validate_json(settings), url)
+    return create_app(settings, url)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
+
+
+def _stay(number: int, frame: FrameType | None) -> None:
+    logger.warning("One worker is not replaced: there is no other to answer meanwhile")

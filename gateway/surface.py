@@ -19,6 +19,7 @@ from gateway.errors import method_not_allowed
 from gateway.feedback import handle_feedback
 from gateway.inference.life import handle_inference
 from gateway.runtime import Runtime
+from gateway.server import LEAVING
 from serving.journal.segments import count_bytes
 from serving.routing.choose import callable_models
 
@@ -79,6 +80,8 @@ async def live() -> dict[str, str]:
 async def ready(request: AnyRequest) -> Response[dict[str, Any]]:
     """Say whether traffic can be answered: keys are read and an engine is well."""
     reasons = _reasons_not_ready(_runtime(request.scope))
+    if request.scope["state"].get(LEAVING):
+        reasons.append("This gateway is shutting down.")
     status = "not ready" if reasons else "ready"
     return Response({"status": status, "reasons": reasons}, status_code=503 if reasons else 200)
 

@@ -87,11 +87,7 @@ class Gateway:
 
     def records(self) -> list[Record]:
         """Read the whole journal."""
-        found = []
-        for segment in list_segments(self.settings.journal_dir):
-            batch = read_batch(segment.path, 0, 2**30)
-            found += [decode(frame.payload) for frame in batch.frames]
-        return [record for record in found if record is not None]
+        return read_journal(self.settings)
 
     def begins(self) -> list[Begin]:
         """Return what was begun."""
@@ -107,6 +103,15 @@ class Gateway:
         await until(lambda: self.runtime.traffic.num_running == 0)
         assert len(self.ends()) == count
         return self.ends()
+
+
+def read_journal(settings: Settings) -> list[Record]:
+    """Return every record of a home's journal."""
+    found = []
+    for segment in list_segments(settings.journal_dir):
+        batch = read_batch(segment.path, 0, 2**30)
+        found += [decode(frame.payload) for frame in batch.frames]
+    return [record for record in found if record is not None]
 
 
 def make_settings(home: Path, *engines: FakeEngine, **gateway: Any) -> Settings:
@@ -207,8 +212,8 @@ async def make_alias(database: Database, settings: Settings, name: str, **fields
         return id_of(await create_alias(session, settings, name=name, **fields))
 
 
-async def until(is_so: Callable[[], bool]) -> None:
+async def until(is_so: Callable[[], bool], seconds: float = 30) -> None:
     """Wait for it, with wide slack."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110 - asks others, who know nothing of events
             await asyncio.sleep(0.01)

@@ -103,7 +103,7 @@ def make_programs(
         env=environment,
         is_ready=partial(_answers, client, f"{settings.gateway.near_url}/health/live"),
         start_seconds=120,
-        stop_seconds=settings.gateway.drain_seconds + 10,
+        stop_seconds=settings.gateway.notice_seconds + settings.gateway.drain_seconds + 15,
     )
     return engines, worker, gateway
 

@@ -1,0 +1,81 @@
+"""One gateway process: uvicorn's server, leaving in steps.
+
+readiness off ──notice_seconds──► no new connections ──drain_seconds──► error event to what is left
+                                                     ──a second signal──►
+"""
+
+import asyncio
+import socket
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+LEAVING: Final = "is_leaving"
+"""Key of a request's state that says that this process is about to end."""
+
+_LOOK_SECONDS: Final = 0.05
+
+
+class LeavingServer(uvicorn.Server):
+    """Serves until it is told to leave, and hurries when it is told again.
+
+    Args:
+        config: uvicorn's configuration.
+        notice_seconds: for how long, not ready any more, it serves as before: load balancers look
+            at readiness now and then.
+        is_alone: whether signals mean this process. Of a supervised one they may mean the whole
+            group, and its supervisor says what is wanted.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, notice_seconds: float, is_alone: bool = True
+    ) -> None:
+        super().__init__(config)
+        self._notice_seconds = notice_seconds
+        self._is_alone = is_alone
+        self._is_hurried = False
+
+    def leave(self, *, with_notice: bool = True) -> None:
+        """Begin to leave, if that has not begun."""
+        if not with_notice:
+            self._notice_seconds = 0
+        self.should_exit = True
+
+    def hurry(self) -> None:
+        """Leave as if all time for it were over."""
+        self._is_hurried = True
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave on the first signal, hurry on the second."""
+        if self._is_alone:
+            self._captured_signals.append(sig)
+            if self.should_exit:
+                self.hurry()
+        self.leave()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leave, in steps."""
+        self.lifespan.state[LEAVING] = True
+        await self._pause(self._notice_seconds)
+        await super().shutdown(sockets)
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """Drain. The name is uvicorn's, and so is that TimeoutError has what is left cancelled."""
+        draining = asyncio.create_task(super()._wait_tasks_to_complete())
+        try:
+            while not draining.done():
+                if self._is_hurried:
+                    raise TimeoutError
+                await asyncio.wait({draining}, timeout=_LOOK_SECONDS)
+            await draining
+        finally:
+            draining.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        # A signal's handler cannot wake a task, so it is looked for.
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + seconds
+        while loop.time() < over_at and not self._is_hurried:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(_LOOK_SECONDS)

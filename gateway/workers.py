@@ -1,0 +1,233 @@
+"""Several gateway processes on one port: started, watched, and replaced one after the other.
+
+uvicorn's own supervisor hears no signal while it restarts workers, and cannot tell one to hurry.
+"""
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Final
+
+from gateway.server import LeavingServer
+from serving.errors import ConfigurationError
+
+logger = logging.getLogger("strop.gateway")
+
+_LOOK_SECONDS: Final = 0.1
+_PAUSE_SECONDS: Final = 1.0
+_START_SECONDS: Final = 120.0
+_OVERTIME_SECONDS: Final = 10.0
+
+_SPAWN: Final = get_context("spawn")
+
+
+class Word(StrEnum):
+    """What supervisor and worker say to each other."""
+
+    READY = "ready"  # the worker: I take requests
+    LEAVE = "leave"
+    MAKE_ROOM = "make room"  # leave, another has taken your place: nobody needs notice of it
+    HURRY = "hurry"
+
+
+Main = Callable[[socket.socket, Connection], None]
+"""What a worker runs, given the port's socket and its line to the supervisor; can be pickled."""
+
+
+class Workers:
+    """Keeps `count` workers running on one socket until it is told to leave.
+
+    SIGTERM and SIGINT: leave; once more: hurry. SIGUSR1: put a new worker in each one's place, the
+    next one when the last one that left has answered all it had.
+    """
+
+    def __init__(
+        self, main: Main, listener: socket.socket, count: int, leave_seconds: float
+    ) -> None:
+        """Prepare; `leave_seconds` is what a worker may take to leave before it is killed."""
+        self._main = main
+        self._listener = listener
+        self._count = count
+        self._leave_seconds = leave_seconds
+        self._workers: list[_Worker] = []
+        self._leaving: list[_Worker] = []
+        self._to_replace: list[_Worker] = []
+        self._fresh: _Worker | None = None
+        self._num_stops = 0
+        self._is_restart_wanted = False
+
+    def run(self) -> None:
+        """Keep watch, then see all of them off.
+
+        Raises:
+            ConfigurationError: a worker ended before any was ready.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_stop)
+        signal.signal(signal.SIGUSR1, self._note_restart)
+        self._workers = [self._start() for _ in range(self._count)]
+        try:
+            while not self._num_stops:
+                self._look()
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self._see_off()
+
+    def _look(self) -> None:
+        if self._is_restart_wanted:
+            self._is_restart_wanted = False
+            self._to_replace = list(self._workers)
+            logger.info("Replacing %d workers", self._count)
+        self._revive()
+        self._replace_next()
+        self._leaving = [worker for worker in self._leaving if worker.is_still_leaving()]
+
+    def _revive(self) -> None:
+        """Start a worker in the place of each that died."""
+        for place, worker in enumerate(self._workers):
+            worker.listen()
+            if worker.is_alive:
+                continue
+            if not any(other.is_ready for other in self._workers):
+                raise ConfigurationError(
+                    "A gateway worker ended before it was ready; its log says why."
+                )
+            logger.error("Worker %s died (%s); starting another", worker.pid, worker.exit_code)
+            time.sleep(_PAUSE_SECONDS)
+            self._workers[place] = self._start()
+
+    def _replace_next(self) -> None:
+        """Go one step further with a rolling restart."""
+        if self._fresh is not None:
+            self._settle(self._fresh)
+        elif self._to_replace and not self._leaving:
+            if self._to_replace[0] in self._workers:
+                self._fresh = self._start()
+            else:  # it died, and its successor is new anyway
+                self._to_replace.pop(0)
+
+    def _settle(self, fresh: "_Worker") -> None:
+        """Give a new worker the place of an old one as soon as it is ready."""
+        fresh.listen()
+        old = self._to_replace[0]
+        if fresh.is_ready and old in self._workers:
+            self._workers[self._workers.index(old)] = fresh
+            old.leave(Word.MAKE_ROOM, self._leave_seconds)
+            self._leaving.append(old)
+            self._to_replace.pop(0)
+        elif fresh.is_starting:
+            return
+        else:
+            logger.error("The new worker %s did not start: the others stay", fresh.pid)
+            fresh.kill()
+            self._to_replace.clear()
+        self._fresh = None
+
+    def _see_off(self) -> None:
+        left = [*self._workers, *self._leaving, *([self._fresh] if self._fresh else [])]
+        for worker in left:
+            worker.leave(Word.LEAVE, self._leave_seconds)
+        is_hurried = False
+        while left := [worker for worker in left if worker.is_still_leaving()]:
+            if self._num_stops > 1 and not is_hurried:
+                is_hurried = True
+                for worker in left:
+                    worker.tell(Word.HURRY)
+            time.sleep(_LOOK_SECONDS)
+
+    def _start(self) -> "_Worker":
+        return _Worker(self._main, self._listener)
+
+    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+        self._num_stops += 1
+
+    def _note_restart(self, number: int, frame: FrameType | None) -> None:
+        self._is_restart_wanted = True
+
+
+class _Worker:
+    """One process, and the line to it."""
+
+    def __init__(self, main: Main, listener: socket.socket) -> None:
+        self._line, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=main, args=(listener, theirs))
+        self._process.start()
+        theirs.close()
+        self._started_at = time.monotonic()
+        self._kill_at = float("inf")
+        self.is_ready = False
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is not ready, and may yet be."""
+        is_late = time.monotonic() - self._started_at > _START_SECONDS
+        return self.is_alive and not self.is_ready and not is_late
+
+    def listen(self) -> None:
+        """Take note of what it said."""
+        with suppress(EOFError, OSError):  # it has died, which `is_alive` says
+            while self._line.poll():
+                self.is_ready = self.is_ready or self._line.recv() == Word.READY
+
+    def tell(self, word: Word) -> None:
+        with suppress(OSError):  # it has ended already
+            self._line.send(word)
+
+    def leave(self, word: Word, seconds: float) -> None:
+        """Tell it to leave; it is killed when it has not after `seconds` and some."""
+        self._kill_at = time.monotonic() + seconds + _OVERTIME_SECONDS
+        self.tell(word)
+
+    def is_still_leaving(self) -> bool:
+        """Whether it has not ended yet; if it should have, it is killed."""
+        if self.is_alive and time.monotonic() > self._kill_at:
+            logger.error("Worker %s does not end; killing it", self.pid)
+            self.kill()
+        return self.is_alive
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+def serve_as_worker(server: LeavingServer, listener: socket.socket, line: Connection) -> None:
+    """Run a worker's server, as its supervisor says; without a supervisor, leave."""
+    threading.Thread(target=_obey, args=(server, line), daemon=True).start()
+    server.run([listener])
+
+
+def _obey(server: LeavingServer, line: Connection) -> None:
+    is_ready = False
+    while True:
+        try:
+            if not is_ready and server.started:
+                line.send(Word.READY)
+                is_ready = True
+            word = line.recv() if line.poll(None if is_ready else _LOOK_SECONDS) else None
+        except (EOFError, OSError):
+            server.leave()
+            return
+        if word == Word.HURRY:
+            server.hurry()
+        elif word is not None:
+            server.leave(with_notice=word == Word.LEAVE)

@@ -1,0 +1,162 @@
+"""How a gateway's processes end and are replaced: signals, and what clients see of them."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from serving.journal.records import Begin, End
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.types import InferenceStatus
+from tests.gateway import make_key, make_settings, read_journal, until
+from tests.serving import Served, a_free_port, served
+from tests.upstream_server import FakeEngine, Fault, streamed
+
+CHAT = {"model": "base", "messages": [{"role": "user", "content": "a"}], "stream": True}
+
+
+def children_of(gateway: Served) -> set[int]:
+    """Return the workers' process ids."""
+    found = set()
+    for child in psutil.Process(gateway.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie counts as such
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
+
+
+async def ask(session: aiohttp.ClientSession) -> str:
+    """Make one streamed request; return how it ended."""
+    async with session.post("/v1/chat/completions", json=CHAT) as response:
+        body = await response.read()
+        return f"{response.status} {'whole' if b'[DONE]' in body else 'cut'}"
+
+
+def statuses(settings: Settings) -> Counter[InferenceStatus]:
+    """Count how the recorded requests ended; each that was begun has ended."""
+    records = read_journal(settings)
+    ends = [record for record in records if isinstance(record, End)]
+    begun = [record.id for record in records if isinstance(record, Begin)]
+    assert sorted(begun) == sorted(end.id for end in ends)
+    return Counter(end.status for end in ends)
+
+
+async def end_of(gateway: Served) -> int:
+    """Wait for the gateway's end; return its exit code."""
+    await gateway.process.communicate()
+    assert gateway.process.returncode is not None
+    return gateway.process.returncode
+
+
+async def test_workers_are_replaced_under_load_without_a_failed_request(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """SIGUSR1: every worker is another one afterwards, and no client noticed."""
+    settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2, drain_seconds=30)
+    engine.script = lambda received: streamed(received, ["a", "b"], gap=0.02)
+    async with served(settings, database.url, await make_key(database)) as gateway:
+        await until(lambda: len(children_of(gateway)) == 2)
+        before, outcomes = children_of(gateway), Counter[str]()
+        is_over = asyncio.Event()
+
+        async def call_on() -> None:
+            while not is_over.is_set():
+                outcomes[await ask(gateway.session)] += 1
+
+        calling = [asyncio.create_task(call_on()) for _ in range(8)]
+        gateway.process.send_signal(signal.SIGUSR1)
+        await until(lambda: not children_of(gateway) & before, seconds=100)
+        assert len(children_of(gateway)) == 2
+        is_over.set()
+        await asyncio.gather(*calling)
+        assert set(outcomes) == {"200 whole"}
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await end_of(gateway) == 0
+    assert statuses(settings) == {InferenceStatus.OK: outcomes.total()}
+
+
+async def test_a_worker_that_dies_is_replaced(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """The other one answers meanwhile, and what both have counted stays counted."""
+    settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2)
+    async with served(settings, database.url, await make_key(database)) as gateway:
+        await until(lambda: len(children_of(gateway)) == 2)
+        for _ in range(4):
+            assert await ask(gateway.session) == "200 whole"
+        before = children_of(gateway)
+        os.kill(min(before), signal.SIGKILL)
+        await until(lambda: len(children_of(gateway) - before) == 1, seconds=100)
+        address = f"http://127.0.0.1:{settings.gateway.port}/metrics"
+        async with aiohttp.ClientSession() as fresh, fresh.get(address) as response:
+            assert 'status="ok"} 4.0' in await response.text()
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await end_of(gateway) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_second_sigterm_hurries(
+    tmp_path: Path, engine: FakeEngine, database: Database, workers: int
+) -> None:
+    """One is heard, and waits for what is under way; the second ends that, told and recorded."""
+    settings = make_settings(
+        tmp_path, engine, port=a_free_port(), workers=workers, drain_seconds=100
+    )
+    engine.script = lambda received: streamed(received, ["a", "b"], gap=Fault.STALL)
+    async with served(settings, database.url, await make_key(database)) as gateway:
+        asking = asyncio.create_task(ask(gateway.session))
+        await until(lambda: len(engine.calls) == 1)
+        gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(2)
+        assert not asking.done()
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            assert await asking == "200 cut"
+            assert await end_of(gateway) == 0
+    assert statuses(settings) == {InferenceStatus.INTERRUPTED: 1}
+
+
+async def test_notice_is_given_before_the_door_is_shut(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """With `gateway.notice_seconds`: not ready, and still answering whoever was sent here."""
+    settings = make_settings(tmp_path, engine, port=a_free_port(), notice_seconds=3)
+    async with served(settings, database.url, await make_key(database)) as gateway:
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while True:
+                async with gateway.session.get("/health/ready") as response:
+                    if response.status == 503:
+                        assert "shutting down" in await response.text()
+                        break
+        assert await ask(gateway.session) == "200 whole"
+        assert await end_of(gateway) == 0
+
+
+async def test_a_request_on_its_way_to_a_closing_connection_is_answered(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """A kept-alive connection gets one more answer, which says that it closes."""
+    settings = make_settings(tmp_path, engine, port=a_free_port(), drain_seconds=10)
+    key = await make_key(database)
+    async with served(settings, database.url, key) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", settings.gateway.port)
+        request = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+        writer.write(request)
+        assert (await reader.readuntil(b'"live"}')).startswith(b"HTTP/1.1 200")
+        gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.4)
+        writer.write(request)
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer.lower()
+        writer.close()
+        assert await end_of(gateway) == 0
