@@ -1,128 +1,25 @@
-"""Streams as vLLM 0.32's own serializers wrote them, in the dialects that are not a chat's.
-
-`data/streams/NAME.sse` is the stream and `NAME.json` the same answer in one piece.
-"""
+"""Every dialect's answers make rows that people and training read as the same chat."""
 
 import json
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.endpoint import Endpoint
-from gateway.dialects.messages import MESSAGES
-from gateway.dialects.responses import RESPONSES
-from gateway.inference.events import EventFilter
 from serving.journal.answers import Usage, assemble
-from serving.journal.records import End
-from serving.journal.rows import end_row
 from serving.store.inferences import choice_of, messages_of, readable_answer, tools_of
-from serving.store.tables import Inference
-from serving.types import InferenceStatus
-from tests.journal import make_begin
-from tests.unit.gateway.test_events import cut, run
-
-DATA = Path(__file__).parent / "data" / "streams"
-WHOLE = ["messages-text", "messages-tools", "responses-text", "responses-tools", "responses-cut"]
-NAMES = [*WHOLE, "messages-failed"]
-SAID = 'It left on Monday,\u2028line "two" \\ [DONE].'
-CALLS = [
-    {
-        "id": "call-1",
-        "type": "function",
-        "function": {"name": "find_parcel", "arguments": {"id": 7}},
-    },
-    {"id": "call-2", "type": "function", "function": {"name": "now", "arguments": {}}},
-]
-# A signature is a chance word, and a plain message leaves out what is null.
-CHANCE = ("signature", "stop_sequence")
-
-
-def endpoint_of(name: str) -> Endpoint:
-    """Return where a stream comes from."""
-    return MESSAGES if name.startswith("messages") else RESPONSES
-
-
-@cache
-def stream_of(name: str) -> bytes:
-    """Return a stream's bytes."""
-    return (DATA / f"{name}.sse").read_bytes()
-
-
-def row_of(response: bytes, *, is_sse: bool) -> dict[str, Any]:
-    """Return what ingest makes of an answer."""
-    begin = make_begin("question")
-    return end_row(
-        End(
-            id=begin.id,
-            status=InferenceStatus.OK,
-            end_to_end_ms=1,
-            response=response,
-            is_sse=is_sse,
-        )
-    )
-
-
-def inference_of(name: str, response: bytes, *, is_sse: bool = True, **request: Any) -> Inference:
-    """Return an inference as people and training read it."""
-    answer = row_of(response, is_sse=is_sse)["response"]
-    return Inference(
-        endpoint=endpoint_of(name).path,
-        request=request,
-        response=json.loads(answer) if answer else None,
-    )
-
-
-def without_chance(found: Any) -> Any:
-    """Leave out what differs from one answer to the next."""
-    if isinstance(found, dict):
-        return {key: without_chance(item) for key, item in found.items() if key not in CHANCE}
-    return [without_chance(item) for item in found] if isinstance(found, list) else found
-
-
-@pytest.mark.parametrize("name", NAMES)
-@given(st.lists(st.integers(0, 20_000), max_size=40))
-def test_any_cutting_is_byte_identical(name: str, cuts: list[int]) -> None:
-    """Whatever the network does, what goes on is what came, and the record knows how it ended."""
-    stream = stream_of(name)
-    events = EventFilter(endpoint_of(name), drops_usage=False)
-    assert run(events, cut(stream, cuts)) == stream
-    assert (events.is_done, events.is_failed) == (True, name == "messages-failed")
-    assert (events.usage is not None) is (name in WHOLE)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_end_is_an_end_only_when_it_is_whole(name: str) -> None:
-    """Up to the last byte the answer may still fail."""
-    stream = stream_of(name)
-    events = EventFilter(endpoint_of(name), drops_usage=False)
-    events.feed(stream[:-1])
-    assert not events.is_done
-    events.feed(stream[-1:])
-    assert events.is_done
-
-
-def test_an_end_that_repeats_a_long_answer_is_still_the_end() -> None:
-    """The last event of a response may be megabytes long; its usage stands at its end."""
-    stream = stream_of("responses-text").replace(b"Monday", b"Monday" * 100_000)
-    events = EventFilter(RESPONSES, drops_usage=False)
-    pieces = [events.feed(stream[at : at + 10_000]) for at in range(0, len(stream), 10_000)]
-    assert b"".join(pieces) == stream
-    assert events.is_done
-    assert b'"input_tokens":21' in (events.usage or b"")
-
-
-def test_time_to_the_first_token_is_to_a_token() -> None:
-    """A response is announced, twice, before the model has said anything."""
-    events = EventFilter(RESPONSES, drops_usage=False)
-    announced, _, said = stream_of("responses-text").partition(b"event: response.output_item.added")
-    events.feed(announced)
-    assert events.num_events == 0
-    events.feed(b"event: response.output_item.added" + said)
-    assert events.num_events > 0
+from tests.contracts.dialect_streams import (
+    CALLS,
+    DATA,
+    NAMES,
+    SAID,
+    WHOLE,
+    inference_of,
+    row_of,
+    stream_of,
+    without_chance,
+)
 
 
 @pytest.mark.parametrize("name", WHOLE)
