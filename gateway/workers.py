@@ -187,7 +187,9 @@ class _Worker:
         """Take note of what it said."""
         with suppress(EOFError, OSError):  # it has died, which `is_alive` says
             while self._line.poll():
-                self.is_ready = self.is_ready or self._line.recv() == Word.READY
+                # Read first: what is not taken, the end too, is there for ever.
+                said = self._line.recv()
+                self.is_ready = self.is_ready or said == Word.READY
 
     def tell(self, word: Word) -> None:
         with suppress(OSError):  # it has ended already
