@@ -25,7 +25,7 @@ unit: install ## Run the unit tests alone: no process, no engine, under a minute
 	$(BIN)/pytest tests/unit
 
 test: lint ## Run every rule with few repetitions, on real PostgreSQL and real vLLM
-	$(BIN)/pytest -n 2 -m "not engine"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not engine"
 	$(BIN)/pytest -m engine
 
 prove: install ## Run the full counts (long); writes tests/bench/results and README's table

@@ -84,6 +84,7 @@ async def ask_all(
     """
     free = asyncio.Semaphore(CONCURRENCY * len(askers))
     refusals: list[InvalidRequestError] = []
+    failed: list[BaseException] = []
 
     async def ask(number: int, item: Example) -> str | None:
         async with free:
@@ -99,7 +100,10 @@ async def ask_all(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(at, item)) for at, item in enumerate(items)]
     except* EngineError as failures:
-        raise failures.exceptions[0] from None
+        failed.extend(failures.exceptions)
+    # Not raised above: some Pythons put what an `except*` raises into a group again.
+    if failed:
+        raise failed[0]
     if refusals and len(refusals) == len(items):
         raise refusals[0]
     return [task.result() for task in tasks]

@@ -27,6 +27,8 @@ if __name__ == "__main__":
         print("store closed", flush=True)
 """
 
+_READY_IN_A_ROW = 20
+
 
 @dataclass(frozen=True)
 class Served:
@@ -73,14 +75,16 @@ async def served(settings: Settings, url: str, key: str) -> AsyncIterator[Served
 
 
 async def become_ready(session: aiohttp.ClientSession, process: asyncio.subprocess.Process) -> None:
-    """Wait until the gateway is ready."""
+    """Wait until the gateway is ready: all of its workers, for the kernel deals connections."""
+    num_ready = 0
     async with asyncio.timeout(90):
         while process.returncode is None:
             try:
                 async with session.get("/health/ready") as response:
-                    if response.status == 200:
-                        return
+                    num_ready = num_ready + 1 if response.status == 200 else 0
             except aiohttp.ClientConnectionError:
-                pass
-            await asyncio.sleep(0.1)
+                num_ready = 0
+            if num_ready == _READY_IN_A_ROW:
+                return
+            await asyncio.sleep(0.02 if num_ready else 0.1)
     raise AssertionError("the gateway ended")

@@ -29,7 +29,11 @@ def stack() -> Iterator[Stack]:
     # Not under tmp_path: a socket's path may have 107 bytes.
     with (
         tempfile.TemporaryDirectory(prefix="strop-") as folder,
-        running_stack(Path(folder), STROP_ENGINE__KV_CACHE_GIB="0.25") as found,
+        running_stack(
+            Path(folder),
+            STROP_ENGINE__KV_CACHE_GIB="0.25",
+            STROP_LEARNING__MIN_EXAMPLES="300",  # a short training is enough of one here
+        ) as found,
     ):
         found.strop("aliases", "create", ALIAS, "--task", "classify")
         found.strop("adapters", "import", ALIAS, str(DEMO_ADAPTER))
