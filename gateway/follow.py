@@ -62,6 +62,13 @@ class Follower:
         """Return the tenant whose inference ids carry `tag`."""
         return self._tenants.get(tag)
 
+    async def settle(self, seconds: float) -> bool:
+        """Wait until bases and champions are proved here; False: not all of them within `seconds`."""
+        wanted: dict[str, set[str | None]] = {pool: {None} for pool in self._prover.pools}
+        for pool, adapter in _champions(self.catalog):
+            wanted.setdefault(pool, {None}).add(adapter)
+        return await self._prover.prove(wanted, seconds)
+
     async def run(self) -> None:
         """Follow until cancelled; after an outage, connect again with growing pauses."""
         pause = _FIRST_BACK_OFF_SECONDS

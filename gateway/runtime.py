@@ -38,6 +38,7 @@ from serving.store.database import Database
 logger = logging.getLogger("strop.gateway")
 
 _LAST_RECORDS_SECONDS: Final = 5.0
+_FIRST_PROOFS_SECONDS: Final = 5.0
 _LOST_POOL_SECONDS: Final = 60.0
 
 
@@ -140,6 +141,9 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             await stack.enter_async_context(_running(work))
             for work in (prover.run(), follower.run(), heartbeat.run())
         ]
+        if settings.gateway.workers > 1:
+            # Others answer meanwhile; what this one has not proved, it would turn away.
+            await follower.settle(_FIRST_PROOFS_SECONDS)
         stack.push_async_callback(_wait_for_last_records, traffic)
         yield Runtime(
             settings=settings,

@@ -85,6 +85,7 @@ async def ask_all(
     free = asyncio.Semaphore(CONCURRENCY * len(askers))
     refusals: list[InvalidRequestError] = []
     failed: list[BaseException] = []
+    tasks: list[asyncio.Task[str | None]] = []
 
     async def ask(number: int, item: Example) -> str | None:
         async with free:
@@ -98,7 +99,7 @@ async def ask_all(
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(at, item)) for at, item in enumerate(items)]
+            tasks += [group.create_task(ask(at, item)) for at, item in enumerate(items)]
     except* EngineError as failures:
         failed.extend(failures.exceptions)
     # Not raised above: some Pythons put what an `except*` raises into a group again.

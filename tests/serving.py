@@ -27,8 +27,6 @@ if __name__ == "__main__":
         print("store closed", flush=True)
 """
 
-_READY_IN_A_ROW = 20
-
 
 @dataclass(frozen=True)
 class Served:
@@ -75,16 +73,14 @@ async def served(settings: Settings, url: str, key: str) -> AsyncIterator[Served
 
 
 async def become_ready(session: aiohttp.ClientSession, process: asyncio.subprocess.Process) -> None:
-    """Wait until the gateway is ready: all of its workers, for the kernel deals connections."""
-    num_ready = 0
+    """Wait until the gateway is ready."""
     async with asyncio.timeout(90):
         while process.returncode is None:
             try:
                 async with session.get("/health/ready") as response:
-                    num_ready = num_ready + 1 if response.status == 200 else 0
+                    if response.status == 200:
+                        return
             except aiohttp.ClientConnectionError:
-                num_ready = 0
-            if num_ready == _READY_IN_A_ROW:
-                return
-            await asyncio.sleep(0.02 if num_ready else 0.1)
+                pass
+            await asyncio.sleep(0.1)
     raise AssertionError("the gateway ended")

@@ -6,7 +6,7 @@ the path that we gave and has answered a probe. Whoever routes asks `replicas_fo
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -147,11 +147,11 @@ class Prover:
         finally:
             await self._probes.close()
 
-    async def prove(self, wanted: Mapping[str, set[str]], timeout: float) -> bool:
+    async def prove(self, wanted: Mapping[str, Set[str | None]], timeout: float) -> bool:
         """Wait until each wanted adapter is proved on one replica of its pool at least.
 
         Args:
-            wanted: pool -> adapter names. `run` has to be running: it does the looking.
+            wanted: pool -> adapter names, None for the base model. `run` has to be running: it does the looking.
             timeout: seconds.
 
         Returns:
@@ -245,7 +245,7 @@ class Prover:
             self._complaints[engine.url, what] = str(fault)
             log.warning("%s, %s: %s", engine.url, what, fault)
 
-    def _pools_that_miss(self, wanted: Mapping[str, set[str]]) -> set[str]:
+    def _pools_that_miss(self, wanted: Mapping[str, Set[str | None]]) -> set[str]:
         return {
             pool
             for pool, adapters in wanted.items()
