@@ -14,11 +14,11 @@ from deploy.demo.world import evaluation_rows, new_evaluation_rows, training_row
 
 NUM_TRAINING_ROWS = 1_500
 NUM_EVALUATION_ROWS = 500
-NUM_RATINGS, NUM_CONTENT_RATINGS = 120, 360
+NUM_RATINGS, NUM_CONTENT_RATINGS = 120, 200
 """After which an act believes what it sees; good times are shown for longer."""
-NUM_REVIEWS = 240
+NUM_REVIEWS = 400
 """Answers reviewed after the change, before the new labels come in."""
-GROWTH = 3
+GROWTH = 4
 """So many times the requests come in once users are content."""
 MIN_GAIN = 0.20
 MAX_DOWN_SHARE = 0.25

@@ -108,7 +108,7 @@ def main() -> int:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
+    return "" if share is None else f"{share:.0%}"
 
 
 if __name__ == "__main__":

@@ -51,6 +51,6 @@ def test_the_demo_has_a_table_of_its_own() -> None:
     row = {"phase": "v1", "held_out_score": 0.972, "right_share": None, "down_share": 0.1}
     told = {"num_answers": 1234, "num_failures": 0, "minutes": 17, "measured": "today"}
     table = render_demo({"table": [{**row, "num_ratings": 9}], "machine": "here", **told})
-    assert "| v1 | 97.2% |  | 10.0% of 9 |" in table
+    assert "| v1 | 97% |  | 10% of 9 |" in table
     assert "1,234 requests, 0 not answered; 17 minutes; today, here." in table
     assert table in insert(README.read_text(), DEMO, table)
