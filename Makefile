@@ -22,7 +22,7 @@ run: install ## Start the demo: engine, gateway, worker, database; Ctrl-C stops 
 	@exec $(BIN)/python -m deploy.demo.run
 
 unit: install ## Run the unit tests alone: no process, no engine, under a minute
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 test: lint ## Run every rule with few repetitions, on real PostgreSQL and real vLLM
 	$(BIN)/pytest -n 2 --dist worksteal -m "not engine"
