@@ -6,6 +6,7 @@ readiness off ──notice_seconds──► no new connections ──drain_secon
 
 import asyncio
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -35,6 +36,14 @@ class LeavingServer(uvicorn.Server):
         self._notice_seconds = notice_seconds
         self._is_alone = is_alone
         self._is_hurried = False
+        self.on_started: Callable[[], None] | None = None
+        """Called before the first request is answered."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, and say so."""
+        await super().startup(sockets)
+        if self.started and self.on_started is not None:
+            self.on_started()
 
     def leave(self, *, with_notice: bool = True) -> None:
         """Begin to leave, if that has not begun."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -92,8 +93,9 @@ class Workers:
 
     def _revive(self) -> None:
         """Start a worker in the place of each that died."""
-        for place, worker in enumerate(self._workers):
+        for worker in self._workers:
             worker.listen()
+        for place, worker in enumerate(self._workers):
             if worker.is_alive:
                 continue
             if not any(other.is_ready for other in self._workers):
@@ -214,22 +216,24 @@ class _Worker:
 
 def serve_as_worker(server: LeavingServer, listener: socket.socket, line: Connection) -> None:
     """Run a worker's server, as its supervisor says; without a supervisor, leave."""
+    server.on_started = partial(_say_ready, line)
     threading.Thread(target=_obey, args=(server, line), daemon=True).start()
     server.run([listener])
 
 
+def _say_ready(line: Connection) -> None:
+    with suppress(OSError):  # the supervisor is gone, which `_obey` notices
+        line.send(Word.READY)
+
+
 def _obey(server: LeavingServer, line: Connection) -> None:
-    is_ready = False
     while True:
         try:
-            if not is_ready and server.started:
-                line.send(Word.READY)
-                is_ready = True
-            word = line.recv() if line.poll(None if is_ready else _LOOK_SECONDS) else None
+            word = line.recv()
         except (EOFError, OSError):
             server.leave()
             return
         if word == Word.HURRY:
             server.hurry()
-        elif word is not None:
+        else:
             server.leave(with_notice=word == Word.LEAVE)

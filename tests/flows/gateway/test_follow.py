@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from gateway.follow import newly_needed
 from serving.routing.catalog import Alias, Catalog, Release
@@ -142,13 +143,17 @@ async def test_a_catalogue_that_cannot_be_understood_stops_no_news(
 
 
 async def test_without_a_database_a_fresh_worker_is_503(
-    tmp_path: Path, engine: FakeEngine, database: Database
+    tmp_path: Path, engine: FakeEngine, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys that were never read are no reason to call a client unknown."""
+
+    async def fail(session: object) -> None:
+        raise OSError("no database")
+
+    monkeypatch.setattr("gateway.follow.load_catalog", fail)
     settings = make_settings(tmp_path, engine)
     async with running_gateway(settings, database) as gateway:
         await is_well(gateway)
-        gateway.runtime.follower.is_loaded = False
         answer = await gateway.chat()
         assert (answer.status, answer.error["code"]) == (503, "catalog_not_loaded")
 
