@@ -16,8 +16,9 @@ from deploy.demo.world import World
 from serving.errors import StropError
 
 ALIAS = "support"
-PER_SECOND = 5.0
-"""Requests of all users together at first, as far as the machine keeps up."""
+BUSY, QUIET = 20.0, 5.0
+"""Requests a second of all users together, as far as the machine keeps up: quiet at first, busy
+once users are content, quiet again in the evening."""
 _POLL_SECONDS = 1.0
 _WAIT_SECONDS = 900.0
 _FAILED = ("rejected", "failed", "cancelled")
@@ -109,7 +110,7 @@ async def set_stage(house: House) -> Stage:
         Users(
             Line(house.client, app["key"], failures),
             *(ALIAS, stage.world, stage.record, stage.clock),
-            per_second=PER_SECOND,
+            per_second=QUIET,
         ),
         Reviewers(Line(house.client, reviewer["key"], failures), ALIAS, stage.world),
     ]

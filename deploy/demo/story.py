@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from deploy.demo.record import Phase, Record, percent
-from deploy.demo.stage import ALIAS, Stage
+from deploy.demo.stage import ALIAS, BUSY, QUIET, Stage
 from deploy.demo.world import evaluation_rows, new_evaluation_rows, training_rows
 
 NUM_TRAINING_ROWS = 1_500
@@ -18,8 +18,6 @@ NUM_RATINGS, NUM_CONTENT_RATINGS = 120, 200
 """After which an act believes what it sees; good times are shown for longer."""
 NUM_REVIEWS = 400
 """Answers reviewed after the change, before the new labels come in."""
-GROWTH = 4
-"""So many times the requests come in once users are content."""
 MIN_GAIN = 0.20
 MAX_DOWN_SHARE = 0.25
 """Strop's own threshold: `learning.max_down_share`."""
@@ -52,7 +50,7 @@ async def teach_what_is_known(stage: Stage) -> None:
 
 async def enjoy(stage: Stage) -> None:
     """Users are content, and tell others."""
-    stage.users.per_second *= GROWTH
+    stage.users.per_second = BUSY
     await _ratings(stage, Phase.V1_BEFORE, NUM_CONTENT_RATINGS)
 
 
@@ -83,13 +81,15 @@ async def correct(stage: Stage) -> None:
 
 
 async def learn_again(stage: Stage) -> None:
-    """The trigger has what it waited for."""
+    """The trigger has what it waited for; it is evening, and fewer people ask."""
+    stage.users.per_second = QUIET
     await _learn(stage, 3, Phase.V1_AFTER, Phase.V2)
     stage.note("release 3 (v2) is swapped in under traffic", "v2")
 
 
 async def recover(stage: Stage) -> None:
     """Users are content again."""
+    stage.users.per_second = BUSY
     await _ratings(stage, Phase.V2, NUM_CONTENT_RATINGS)
 
 
