@@ -6,14 +6,16 @@ from serving.routing.catalog import Catalog, Principal
 _SCHEME = "bearer "
 
 
-def authenticate(catalog: Catalog, authorization: str | None) -> Principal:
-    """Return whose key the `Authorization` header carries.
+def authenticate(
+    catalog: Catalog, authorization: str | None, api_key: str | None = None
+) -> Principal:
+    """Return whose key the `Authorization` header carries, or `x-api-key` where there is none.
 
     Raises:
         AuthenticationError: there is none, or none that we know.
     """
-    key = bearer_of(authorization)
-    if key is None:
+    key = api_key if authorization is None else bearer_of(authorization)
+    if not key:
         raise AuthenticationError(
             "No key. Send it as `Authorization: Bearer <key>`; `strop keys create` makes one.",
             code="missing_api_key",

@@ -1,6 +1,6 @@
 """Errors on the wire: OpenAI's shape for everything, also what the framework itself refuses.
 
-Only `/v1/messages` has Anthropic's.
+Anthropic's clients get theirs.
 """
 
 import logging
@@ -63,6 +63,11 @@ def method_not_allowed(allowed: str) -> MethodNotAllowedException:
     return MethodNotAllowedException(f"Use {allowed}.", headers={"allow": allowed})
 
 
+def speaks_anthropic(request: AnyRequest) -> bool:
+    """Whether it is an Anthropic client's request: by its path, or by the header that all send."""
+    return request.scope["path"].startswith(MESSAGES.path) or "anthropic-version" in request.headers
+
+
 def _words(error: HTTPException) -> str:
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return error.detail
@@ -73,7 +78,7 @@ def _words(error: HTTPException) -> str:
 def _respond(
     request: AnyRequest, status: int, body: dict[str, Any], headers: dict[str, str]
 ) -> Response[Any]:
-    if request.scope["path"] == MESSAGES.path:
+    if speaks_anthropic(request):
         body = anthropic_error(status, body["error"]["message"])
     return Response(
         body,

@@ -13,9 +13,9 @@ from gateway.auth import authenticate
 from gateway.dialects.chat import CHAT
 from gateway.dialects.completions import COMPLETIONS, EMBEDDINGS
 from gateway.dialects.endpoint import Endpoint
-from gateway.dialects.messages import MESSAGES
+from gateway.dialects.messages import COUNT_TOKENS, MESSAGES, anthropic_models
 from gateway.dialects.responses import RESPONSES
-from gateway.errors import method_not_allowed
+from gateway.errors import method_not_allowed, speaks_anthropic
 from gateway.feedback import handle_feedback
 from gateway.inference.life import handle_inference
 from gateway.runtime import Runtime
@@ -27,7 +27,14 @@ logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
 
-ENDPOINTS: Final[tuple[Endpoint, ...]] = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS)
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    CHAT,
+    COMPLETIONS,
+    RESPONSES,
+    MESSAGES,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+)
 
 
 def handlers() -> list[ControllerRouterHandler]:
@@ -60,12 +67,15 @@ async def feedback(scope: HTTPScope, receive: Receive, send: Send) -> None:
     await handle_feedback(_runtime(scope), scope, receive, send)
 
 
-@get("/v1/models", tags=["v1"], security=[{"bearer": []}])
+@get("/v1/models", tags=["v1"], security=[{"bearer": []}, {"key": []}])
 async def list_models(request: AnyRequest) -> dict[str, Any]:
-    """List the names that this key may put into `model`."""
+    """List the names that this key may put into `model`; to Anthropic's clients in their form."""
     runtime = _runtime(request.scope)
-    principal = authenticate(runtime.catalog, request.headers.get("authorization"))
+    given = request.headers
+    principal = authenticate(runtime.catalog, given.get("authorization"), given.get("x-api-key"))
     names = callable_models(runtime.catalog, runtime.bases, principal)
+    if speaks_anthropic(request):
+        return anthropic_models(names)
     models = [{"id": name, "object": "model", "created": 0, "owned_by": "strop"} for name in names]
     return {"object": "list", "data": models}
 

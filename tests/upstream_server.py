@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from tests.upstream_dialects import (
+    counted,
     embeddings,
     message,
     message_events,
@@ -194,6 +195,8 @@ def answer_like_vllm(received: Received) -> Answer:
         return _json(response(received.json, words))
     if received.path == "/v1/messages":
         return _json(message(received.json, words, request_id))
+    if received.path == "/v1/messages/count_tokens":
+        return _json(counted())
     if received.path == "/v1/embeddings":
         return _json(embeddings(received.json, request_id))
     is_chat = received.path == "/v1/chat/completions"

@@ -27,6 +27,7 @@ class _Embeddings(Endpoint):
     path = "/v1/embeddings"
     summary = "Turn texts into vectors, where the model does that."
     required = ("input",)
+    usual_answer_tokens = 0
     fields: ClassVar[dict[str, Check]] = {
         "input": one_or_several(2048),
         "encoding_format": one_of("float", "base64"),

@@ -46,6 +46,10 @@ class Endpoint:
     """Fields that only `null` and `false` are served of: nothing is kept between requests."""
     key_header: ClassVar[bytes | None] = None
     """Where a key may stand if there is no `Authorization`."""
+    is_recorded: ClassVar[bool] = True
+    """Whether a request is an inference: kept, rated and learnt from."""
+    usual_answer_tokens: ClassVar[int] = 512
+    """Tokens that an answer probably has where nobody bounds them."""
     last_event: ClassVar[str] = "[DONE]"
     """What a stream that is whole ends with, in words."""
 

@@ -1,4 +1,4 @@
-"""/v1/messages, Anthropic's dialect: its fields, its key header, its events and its errors."""
+"""Anthropic's dialect: /v1/messages, its fields, key header, events and errors; what stands beside it."""
 
 from typing import Any, ClassVar, Final
 
@@ -24,7 +24,7 @@ from serving.errors import StropError
 class _Messages(Endpoint):
     path = "/v1/messages"
     summary = "Answer a conversation in Anthropic's form, in one piece or streamed."
-    required = ("messages", "max_tokens")
+    required: ClassVar[tuple[str, ...]] = ("messages", "max_tokens")
     stateful = frozenset({"container", "mcp_servers"})
     key_header = b"x-api-key"
     last_event = "message_stop"
@@ -81,6 +81,18 @@ class _Messages(Endpoint):
         return msgspec.json.encode(anthropic_error(400, message))
 
 
+class _CountTokens(_Messages):
+    path = "/v1/messages/count_tokens"
+    summary = "Say how many tokens a conversation has, as it would be sent with the model's prompt."
+    required = ("messages",)
+    is_recorded = False
+    usual_answer_tokens = 0
+    fields: ClassVar[dict[str, Check]] = {
+        name: _Messages.fields[name]
+        for name in ("messages", "system", "tools", "tool_choice", "thinking", "output_config")
+    }
+
+
 class _Words(msgspec.Struct):
     message: str
 
@@ -93,6 +105,17 @@ def anthropic_error(status: int, message: str) -> dict[str, Any]:
     """Return an error's body as Anthropic's clients know it."""
     kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def anthropic_models(names: list[str]) -> dict[str, Any]:
+    """Return the names that a key may use as Anthropic's clients list them: in one page."""
+    known = {"type": "model", "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
+    return {
+        "data": [{**known, "id": name, "display_name": name} for name in names],
+        "has_more": False,
+        "first_id": names[0] if names else None,
+        "last_id": names[-1] if names else None,
+    }
 
 
 _ERROR_TYPES: Final = {
@@ -111,3 +134,4 @@ _MARKS: Final = {
 }
 
 MESSAGES: Final = _Messages()
+COUNT_TOKENS: Final = _CountTokens()

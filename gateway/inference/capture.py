@@ -50,7 +50,7 @@ class Capture:
         self._is_finished = False
 
     def __enter__(self) -> "Capture":
-        if self._order.principal.is_logged:
+        if self._order.is_logged:
             self._journal.append(_begin(self._order))
         self._metrics.started(self._order.choice.pool)
         return self
@@ -70,12 +70,12 @@ class Capture:
         Raises:
             UnavailableError: the disk failed.
         """
-        if self._order.principal.is_logged:
+        if self._order.is_logged:
             await self._journal.flush()
 
     def got(self, piece: bytes) -> None:
         """Keep bytes that came from the engine."""
-        if self._order.principal.is_logged:
+        if self._order.is_logged:
             self._pieces.append(piece)
 
     def got_event(self) -> None:
@@ -110,7 +110,7 @@ class Capture:
         busy_ms = self.meter.busy_ms if self.meter else None
         if self.meter and busy_ms is not None:
             self._metrics.cost(self._served, self.meter.cost_of(busy_ms))
-        if self._order.principal.is_logged:
+        if self._order.is_logged:
             self._write_end(status, error, seconds, busy_ms)
 
     def _write_end(

@@ -49,7 +49,8 @@ async def handle_inference(
 async def _answer(
     runtime: Runtime, endpoint: Endpoint, headers: Headers, receive: Receive, reply: Reply
 ) -> None:
-    principal = authenticate(runtime.catalog, _authorization(endpoint, headers))
+    api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
+    principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
     # What is not authorised is let go of at once; it may be large.
     asked = authorise(endpoint, await read_json(receive, headers, runtime.settings.gateway))
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
@@ -95,14 +96,6 @@ def _admission(runtime: Runtime, order: Order, reply: Reply) -> Admission:
         order.num_prompt_tokens + order.num_answer_tokens,
         reply.headers,
     )
-
-
-def _authorization(endpoint: Endpoint, headers: Headers) -> str | None:
-    found = _text(headers, b"authorization")
-    if found is None and endpoint.key_header is not None:
-        key = _text(headers, endpoint.key_header)
-        return None if key is None else f"Bearer {key}"
-    return found
 
 
 def _conversation(headers: Headers) -> str | None:

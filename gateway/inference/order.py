@@ -18,7 +18,6 @@ from serving.types import PoolKind
 # Names of one thing: a default for the one must not join the other.
 _LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 _BYTES_PER_TOKEN = 4
-_USUAL_ANSWER_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +32,8 @@ class Order:
     body: bytes
     """JSON, as the engine gets it."""
     conversation: str | None
+    is_logged: bool
+    """Whether the journal gets it, and ratings of it are taken."""
     num_prompt_tokens: int
     """Estimated: 4 bytes of the body are about a token."""
     num_answer_tokens: int
@@ -85,7 +86,8 @@ def make_order(
     """
     fields = apply_release(asked.fields, choice.release, endpoint)
     fields["model"] = choice.adapter or base_name(pool)
-    inference_id = signer.mint(principal.tenant, is_logged=principal.is_logged)
+    is_logged = principal.is_logged and endpoint.is_recorded
+    inference_id = signer.mint(principal.tenant, is_logged=is_logged)
     is_vllm = pool.kind is PoolKind.VLLM
     endpoint.add_own_fields(fields, inference_id, is_vllm=is_vllm)
     if is_vllm:
@@ -99,8 +101,9 @@ def make_order(
         choice=choice,
         body=body,
         conversation=conversation,
+        is_logged=is_logged,
         num_prompt_tokens=len(body) // _BYTES_PER_TOKEN,
-        num_answer_tokens=_longest_answer(fields),
+        num_answer_tokens=_longest_answer(fields, endpoint.usual_answer_tokens),
     )
 
 
@@ -126,9 +129,9 @@ def apply_release(
     return applied
 
 
-def _longest_answer(fields: dict[str, Any]) -> int:
+def _longest_answer(fields: dict[str, Any], usual: int) -> int:
     limits = [int(fields[name]) for name in _LENGTH_LIMITS if name in fields]
-    return int(fields.get("n", 1)) * min(limits, default=_USUAL_ANSWER_TOKENS)
+    return int(fields.get("n", 1)) * min(limits, default=usual)
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

@@ -72,6 +72,13 @@ def test_messages_answer_with_the_alias_adapter(of_anthropic: anthropic.Anthropi
     assert answer.usage.output_tokens > 0
 
 
+def test_a_count_is_what_the_message_then_uses(of_anthropic: anthropic.Anthropic) -> None:
+    """The alias's prompt and the chat's template are in it."""
+    asked = {name: MESSAGE[name] for name in ("model", "messages")}
+    counted = of_anthropic.messages.count_tokens(**asked)
+    assert counted.input_tokens == of_anthropic.messages.create(**MESSAGE).usage.input_tokens
+
+
 def test_a_streamed_message_says_what_the_plain_one_says(
     of_anthropic: anthropic.Anthropic,
 ) -> None:

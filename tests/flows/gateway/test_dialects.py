@@ -93,6 +93,51 @@ async def test_the_official_anthropic_client_gets_messages(
     assert (begin.endpoint, begin.subject) == ("/v1/messages", "u1")
 
 
+async def test_tokens_are_counted_with_the_models_own_prompt(
+    gateway: Gateway, engine: FakeEngine, settings: Settings, database: Database
+) -> None:
+    """A count is no inference: it is not recorded, nor can it be rated."""
+    await make_alias(database, settings, "support", system_prompt="Be kind.")
+    await until(lambda: gateway.runtime.catalog.alias_for("default", "support") is not None)
+    client = anthropic.AsyncAnthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0)
+    async with client:
+        raw = await client.messages.with_raw_response.count_tokens(
+            model="support", messages=MESSAGES, extra_body={"max_tokens": 5}
+        )
+        assert (await raw.parse()).input_tokens == 7
+        assert raw.headers["x-strop-ignored"] == "max_tokens"
+        with pytest.raises(anthropic.BadRequestError, match=r"messages.0..role"):
+            await client.messages.count_tokens(
+                model="support", messages=[{"role": "wizard", "content": "a"}]
+            )
+        engine.script = lambda _: no_such_route()
+        with pytest.raises(anthropic.NotFoundError, match="count_tokens") as caught:
+            await client.messages.count_tokens(model="support", messages=MESSAGES)
+        assert caught.value.body["error"]["type"] == "not_found_error"
+    sent = engine.calls[0]
+    assert (sent.path, sent.json["system"]) == ("/v1/messages/count_tokens", "Be kind.")
+    assert "max_tokens" not in sent.json
+    rating = {"inference_id": raw.headers["x-strop-inference-id"], "rating": "up"}
+    assert (await gateway.post("/v1/feedback", json.dumps(rating).encode())).status == 404
+    assert gateway.records() == []
+
+
+async def test_anthropics_client_lists_models(gateway: Gateway) -> None:
+    """In its shape, with either header of a key; refusals are in its shape as well."""
+    client = anthropic.AsyncAnthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0)
+    async with client:
+        (found,) = [model async for model in client.models.list()]
+        assert (found.id, found.type, found.created_at.year) == ("base", "model", 1970)
+        with pytest.raises(anthropic.AuthenticationError) as caught:
+            await client.with_options(api_key="sk-wrong").models.list()
+        assert caught.value.body["type"] == "error"
+    for key, status in ((gateway.key, 200), ("sk-wrong", 401), ("", 401)):
+        headers = {"x-api-key": key}
+        async with gateway.session.get(f"{gateway.url}/v1/models", headers=headers) as response:
+            assert response.status == status
+            assert ("object" in await response.json()) is (status == 200)
+
+
 async def test_what_the_framework_refuses_has_anthropics_shape_too(gateway: Gateway) -> None:
     """A wrong method, a body that is none: one shape for one endpoint."""
     async with gateway.session.get(f"{gateway.url}/v1/messages") as response:
