@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from math import ceil
 from types import TracebackType
 
 import msgspec
@@ -150,7 +151,7 @@ def error_headers(error: StropError) -> RawHeaders:
     if error.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="strop"'))
     if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
     if error.status == 413 or error.code == "body_timeout":
         # The rest of the body is still on its way, or never comes.
         headers.append((b"connection", b"close"))

@@ -7,6 +7,7 @@ and for all hosts; each host adds what it has seen itself, and the larger of the
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import ceil
 from types import TracebackType
 
 from gateway.quota.rules import Limit, Refusal, Standing, decide, left, reservable, taken
@@ -191,7 +192,7 @@ class Admission:
         }[refusal.limit]
         if refusal.limit is Limit.BUDGET:
             return InsufficientQuotaError(words, retry_after=self._quotas.seconds_left)
-        return RateLimitError(f"{words} Try again in {wait:.1f} s.", retry_after=wait)
+        return RateLimitError(f"{words} Try again in {ceil(wait * 10) / 10} s.", retry_after=wait)
 
 
 def quota_headers(quota: Quota, standing: Standing, now: int) -> Headers:
@@ -216,7 +217,7 @@ def quota_headers(quota: Quota, standing: Standing, now: int) -> Headers:
 
 
 def _seconds(nanoseconds: int) -> bytes:
-    return b"%dms" % (nanoseconds // 10**6) if nanoseconds > 0 else b"0ms"
+    return b"%dms" % -(-nanoseconds // 10**6) if nanoseconds > 0 else b"0ms"
 
 
 def _counted(usage: MonthlyUsage, month: int, holder: str | int) -> int:
