@@ -1,5 +1,5 @@
 """The command as its user runs it: a process of its own for each, forked from one that has imported
-everything. Imports are a command's whole cost here: two seconds of a CPU.
+everything. Imports are a command's whole cost here, and a gateway's: two seconds of a CPU.
 """
 
 import multiprocessing
@@ -11,9 +11,12 @@ from tempfile import TemporaryDirectory
 
 from gateway.command.main import COMMANDS, main
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["__main__", "pytest", *(where.split(":")[0] for where, _ in COMMANDS.values())]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        *("__main__", "pytest", "gateway.app", "gateway.serve"),
+        *(where.split(":")[0] for where, _ in COMMANDS.values()),
+    ]
 )
 
 
@@ -27,7 +30,7 @@ def run_command(
     """
     with TemporaryDirectory(prefix="strop-") as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
-        process = _FORKS.Process(target=_become_command, args=(words, dict(environment), out, err))
+        process = FORKS.Process(target=_become_command, args=(words, dict(environment), out, err))
         process.start()
         process.join(seconds)
         if process.exitcode is None:
@@ -38,9 +41,14 @@ def run_command(
         return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
 
+def speak_into(*outputs: Path) -> None:
+    """Have this process's output, and its errors, go into these files."""
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+
+
 def _become_command(words: tuple[str, ...], environment: dict[str, str], *outputs: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    speak_into(*outputs)
     main(list(words))

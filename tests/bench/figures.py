@@ -35,6 +35,10 @@ ROWS = {
         "Journal writer killed (SIGKILL) {kills} times",
         "{acknowledged} records acknowledged, {lost} lost, {duplicated} twice",
     ),
+    "killed_anywhere": (
+        "kill -9 at {points} named points of a request's way and of ingest, {kills} times in all",
+        "{acknowledged} answers and ratings acknowledged, {lost} lost, {duplicated} twice",
+    ),
     "demo_base": (
         "The embedded base and its first adapter, {queues} queues, {items} requests never seen",
         "exact match: base {base_percent} %, adapter {adapter_percent} %",
