@@ -45,9 +45,9 @@ ROWS = {
     ),
     "second_task": (
         "Another task (JSON tickets) as files, on another base ({millions} M), by the commands",
-        "gate on {items} items: base {base_score} %, candidate {candidate_score} % of the fields; "
-        "through the gateway exactly right: base {base_percent} %, adapter {adapter_percent} %; "
-        "training {ratio} times a bare PEFT loop",
+        "tickets exactly right: at the gate, of {items}, base {base_score} %, candidate "
+        "{candidate_score} %; through the gateway base {base_percent} %, adapter {adapter_percent} %; "
+        "a training step takes {ratio} times a bare PEFT loop's",
     ),
 }
 
