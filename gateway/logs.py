@@ -30,5 +30,10 @@ def log_config(level: str = "INFO") -> dict[str, Any]:
         "formatters": {"json": {"()": JsonFormatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {"strop": {"level": level}, "uvicorn": {"level": level}},
+        "loggers": {
+            "strop": {"level": level},
+            "uvicorn": {"level": level},
+            # It tells of a collector that is away with every batch; gateway.tracing tells once.
+            "opentelemetry": {"level": "CRITICAL"},
+        },
     }

@@ -21,6 +21,7 @@ from gateway.inference.traffic import Traffic
 from gateway.limits import AddressLimiter
 from gateway.quota.admission import Quotas
 from gateway.quota.table import SharedTable
+from gateway.tracing.trace import Tracing, make_tracing
 from gateway.upstream.client import SocketUpstream
 from gateway.upstream.protocol import Upstream
 from monitoring.metrics import Metrics
@@ -57,6 +58,7 @@ class Runtime:
     traffic: Traffic
     dispatcher: Dispatcher
     metrics: Metrics
+    tracing: Tracing
     quotas: Quotas
     feedback_limiter: AddressLimiter
     prices: Mapping[str, float | None]
@@ -115,7 +117,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
 
     Raises:
         ConfigurationError: sign.key is missing, a pool is described wrongly, the journal is too
-            small for its workers, or the file of limits cannot be had.
+            small for its workers, or the file of limits or OpenTelemetry cannot be had.
         UnavailableError: the journal cannot be written.
     """
     worker_id = make_worker_id(socket.gethostname())
@@ -133,6 +135,8 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         upstream = SocketUpstream()
         stack.push_async_callback(upstream.close)
         metrics, traffic, prover = Metrics(), Traffic(), Prover(settings, engines)
+        tracing = make_tracing(settings, metrics)
+        stack.push_async_callback(tracing.close)
         follower = Follower(database, prover, metrics)
         heartbeat = Heartbeat(worker_id, database, follower, prover, traffic, metrics)
         await _load_first_catalog(follower)
@@ -157,6 +161,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             traffic=traffic,
             dispatcher=Dispatcher(prover, settings, metrics),
             metrics=metrics,
+            tracing=tracing,
             quotas=Quotas(limits),
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),
             prices={pool.name: pool.price_per_hour for pool in settings.all_pools},

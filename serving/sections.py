@@ -60,6 +60,8 @@ class GatewaySettings(Section):
     """Ratings a minute and client address that carry no key (a browser widget)."""
     cors_origins: tuple[str, ...] = ("*",)
     """Origins whose pages may post feedback with nothing but a signed id."""
+    otlp_endpoint: str = Field("", pattern=r"^(https?://\S+)?$")
+    """A collector that takes traces, OTLP over HTTP, such as http://127.0.0.1:4318; empty: none."""
 
     @property
     def near_url(self) -> str:

@@ -38,10 +38,12 @@ def main() -> None:
 
 
 def resolve(kind: str) -> list[dict[str, Any]]:
-    """Return pip's report of what `strop[kind,train,dev]` needs; installs nothing."""
+    """Return pip's report of what `strop[kind,otel,train,dev]` needs; installs nothing."""
     project = tomllib.loads(PROJECT.read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras[kind], *extras["train"], *extras["dev"]]
+    wanted = list(project["dependencies"])
+    for extra in (kind, "otel", "train", "dev"):
+        wanted += extras[extra]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(  # noqa: S603 (our own arguments)

@@ -11,6 +11,7 @@ from gateway.inference.client import ClientGoneError
 from gateway.inference.meter import Meter
 from gateway.inference.order import Order
 from gateway.quota.admission import Admission
+from gateway.tracing.trace import Trace
 from monitoring.metrics import Metrics
 from serving.errors import StropError
 from serving.journal.answers import usage_of
@@ -33,17 +34,23 @@ class Capture:
     """
 
     def __init__(
-        self, order: Order, admission: Admission, journal: JournalWriter, metrics: Metrics
+        self,
+        order: Order,
+        admission: Admission,
+        journal: JournalWriter,
+        metrics: Metrics,
+        trace: Trace,
     ) -> None:
         self.replica: str | None = None
-        self.http_status: int | None = None
         self.meter: Meter | None = None
+        self.trace = trace
         self._order = order
         self._admission = admission
         self._journal = journal
         self._metrics = metrics
         self._served = order.served
         self._begun_at = time.monotonic()
+        self._http_status: int | None = None
         self._pieces: list[bytes] = []
         self._is_sse = False
         self._times = _EventTimes()
@@ -73,6 +80,11 @@ class Capture:
         if self._order.is_logged:
             await self._journal.flush()
 
+    def answered(self, http_status: int) -> None:
+        """Keep the engine's status."""
+        self._http_status = http_status
+        self.trace.call_answered(http_status)
+
     def got(self, piece: bytes) -> None:
         """Keep bytes that came from the engine."""
         if self._order.is_logged:
@@ -85,6 +97,7 @@ class Capture:
         gap = self._times.add(now)
         if gap is None:
             self._metrics.saw_first_token(self._served, now - self._begun_at)
+            self.trace.saw_first_token(now - self._begun_at)
         else:
             self._metrics.saw_gap(self._served, gap)
 
@@ -102,6 +115,7 @@ class Capture:
         self._is_finished = True
         seconds = time.monotonic() - self._begun_at
         self._metrics.ended(self._served, self._order.choice.pool, status, seconds)
+        self.trace.ended(status)
         if answer is not None:
             self._count_tokens(answer)
         elif status in (InferenceStatus.CLIENT_ABORTED, InferenceStatus.OK):
@@ -123,7 +137,7 @@ class Capture:
             id=self._order.inference_id,
             status=status,
             end_to_end_ms=seconds * 1000,
-            http_status=self.http_status,
+            http_status=self._http_status,
             error=error,
             replica=self.replica,
             response=response,
@@ -152,6 +166,7 @@ class Capture:
             completion = usage.completion_tokens or 0
             self._admission.num_used = usage.prompt_tokens + completion
             self._metrics.used_tokens(self._served, usage.prompt_tokens, completion)
+            self.trace.used_tokens(usage.prompt_tokens, completion)
 
 
 class _Usable(msgspec.Struct):

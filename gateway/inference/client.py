@@ -84,7 +84,8 @@ class Reply:
         """Sent along whatever the answer is, an error too."""
         self._endpoint = endpoint or Endpoint()
         self._send = send
-        self._is_started = False
+        self.status: int | None = None
+        """Which status was sent; None: nothing was."""
         self._is_stream = False
 
     async def start_stream(self, status: int, headers: RawHeaders) -> None:
@@ -120,7 +121,7 @@ class Reply:
 
     async def fail(self, error: StropError) -> None:
         """Tell the client of an error: as the answer, or as the last event of a stream."""
-        if not self._is_started:
+        if self.status is None:
             body = self._endpoint.error_body(error)
             await self.send_json(error.status, body, error_headers(error))
         elif self._is_stream:
@@ -129,7 +130,7 @@ class Reply:
             await self.end()
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
-        self._is_started = True
+        self.status = status
         head = [*headers, *self.headers, *_RAW_SECURITY_HEADERS]
         await self._emit({"type": "http.response.start", "status": status, "headers": head})
 

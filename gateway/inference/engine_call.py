@@ -50,12 +50,13 @@ async def engine_answer(
         with (
             await runtime.dispatcher.take(wanted) as place,
             runtime.meter(wanted.pool, place.replica) as capture.meter,
+            capture.trace.call(place.replica),
         ):
             capture.replica = place.replica
             response = await _ask(runtime, order, capture, place)
             if response is not None:
                 with closing(response):
-                    capture.http_status = response.status
+                    capture.answered(response.status)
                     await _refuse_bad_status(response, capture)
                     yield response
                 return
@@ -81,6 +82,7 @@ async def _ask(
         "content-type": "application/json",
         # vLLM makes it the answer's id.
         "x-request-id": order.inference_id,
+        **capture.trace.headers,
         **runtime.pool_headers[order.choice.pool],
     }
     try:
@@ -93,19 +95,21 @@ async def _ask(
         if error.code not in _SAFE_TO_RETRY:
             raise
         runtime.metrics.failed(error.code)
+        capture.trace.call_failed(error.code)
         place.fail()
         return None
     if response.status not in _NOT_THERE:
         return response
     with closing(response):
         said = await _read(response, _MAX_ERROR_BYTES)
-    capture.http_status = response.status
+    capture.answered(response.status)
     _refuse_missing_route(order, capture, response.status, said)
     if order.choice.adapter is None:
         capture.got(said)
         raise EngineError(f"The engine answered with status {response.status}.")
     runtime.prover.unprove(place.replica, order.choice.adapter)
     runtime.metrics.failed("adapter_missing")
+    capture.trace.call_failed("adapter_missing")
     return None
 
 

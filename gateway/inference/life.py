@@ -20,34 +20,44 @@ from gateway.inference.relay import relay
 from gateway.policy.fields import Asked, authorise
 from gateway.quota.admission import Admission
 from gateway.runtime import Runtime
+from gateway.tracing.trace import Trace
 from serving.errors import InvalidRequestError, StropError, UnavailableError
 from serving.routing.catalog import Principal
 from serving.routing.choose import choose
 
 CONVERSATION_HEADER = b"x-strop-conversation"
+SHUTTING_DOWN = "shutting_down"
 
 
 async def handle_inference(
     runtime: Runtime, endpoint: Endpoint, scope: HTTPScope, receive: Receive, send: Send
 ) -> None:
     """Answer one request, whatever happens, in its endpoint's dialect."""
-    reply = Reply(send, endpoint)
-    try:
-        await _answer(runtime, endpoint, dict(scope["headers"]), receive, reply)
-    except ClientGoneError:
-        pass  # recorded as such; nobody is left to answer
-    except StropError as error:
-        runtime.metrics.answered_error(error.code)
-        await reply.fail(error)
-    except asyncio.CancelledError:
-        # The server's drain time is over. The one thing that it wants of us is to come to an end.
-        await reply.fail(
-            UnavailableError("The gateway is shutting down.", code="shutting_down", retry_after=1)
-        )
+    reply, headers = Reply(send, endpoint), dict(scope["headers"])
+    with runtime.tracing.begin(endpoint, headers, reply) as trace:
+        try:
+            await _answer(runtime, endpoint, headers, receive, reply, trace)
+        except ClientGoneError:
+            pass  # recorded as such; nobody is left to answer
+        except StropError as error:
+            runtime.metrics.answered_error(error.code)
+            trace.failed(error.code)
+            await reply.fail(error)
+        except asyncio.CancelledError:
+            # The server's drain time is over. All that it wants of us is to come to an end.
+            trace.failed(SHUTTING_DOWN)
+            await reply.fail(
+                UnavailableError("The gateway is shutting down.", code=SHUTTING_DOWN, retry_after=1)
+            )
 
 
 async def _answer(
-    runtime: Runtime, endpoint: Endpoint, headers: Headers, receive: Receive, reply: Reply
+    runtime: Runtime,
+    endpoint: Endpoint,
+    headers: Headers,
+    receive: Receive,
+    reply: Reply,
+    trace: Trace,
 ) -> None:
     api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
     principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
@@ -55,10 +65,11 @@ async def _answer(
     asked = authorise(endpoint, await read_json(receive, headers, runtime.settings.gateway))
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
     reply.headers = order.reply_headers
+    trace.ordered(order)
     with (
         _admission(runtime, order, reply) as admission,
         runtime.traffic.admitted(order.choice.adapter),
-        Capture(order, admission, runtime.journal, runtime.metrics) as capture,
+        Capture(order, admission, runtime.journal, runtime.metrics, trace) as capture,
     ):
         async with WhileConnected(receive):
             await capture.secure()
