@@ -88,6 +88,8 @@ class Record:
     """Requests that were not answered, by what came instead."""
     num_contradicted: int = 0
     """Older rows that the last dataset left out, because newer reviews mostly reject their output."""
+    num_steps: int = 0
+    """Training steps of all runs."""
     is_changed: bool = False
     """Whether the company has changed its queues."""
     _slots: defaultdict[int, defaultdict[int, Tally]] = field(
@@ -163,6 +165,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "seconds": round(max((event.at for event in record.events), default=0.0)),
         "num_answers": record.num_answers(),
         "num_contradicted": record.num_contradicted,
+        "num_steps": record.num_steps,
         "num_failures": len(record.failures),
         "events": [asdict(event) for event in record.events],
         "curve": [asdict(point) for point in record.points()],

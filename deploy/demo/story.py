@@ -136,7 +136,9 @@ async def _learn(stage: Stage, number: int, champion: Phase, candidate: Phase) -
     await stage.until(lambda: _has_reached(stage, "training"), "the dataset is built")
     await _note_dataset(stage)
     await stage.until(lambda: _has_reached(stage, "evaluating"), "the adapter is trained")
-    stage.note("trained; base, champion and candidate answer the evaluation set")
+    num_steps = stage.run["progress"]["step"]
+    stage.record.num_steps += num_steps
+    stage.note(f"trained in {num_steps} steps; base, champion and candidate are examined")
     await stage.until(lambda: _has_reached(stage, "passed"), "the gate has judged")
     stage.last_run, verdict = stage.run["id"], stage.run["verdict"]
     stage.record.scores[champion] = verdict["champion_score"]

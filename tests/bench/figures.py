@@ -77,7 +77,7 @@ def render_demo(told: dict[str, Any]) -> str:
         ),
         "",
         f"*{told['num_answers']:,} requests, {told['num_failures']} not answered; "
-        f"{told['minutes']} minutes; {told['measured']}, {told['machine']}.*",
+        f"{told['num_steps']} training steps; {told['minutes']} minutes; {told['measured']}, {told['machine']}.*",
     ]
     return "\n".join(lines) + "\n"
 

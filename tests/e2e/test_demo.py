@@ -35,5 +35,6 @@ def test_the_demo_keeps_its_promises(scale: Scale) -> None:
         table=story["table"],
         num_answers=story["num_answers"],
         num_failures=story["num_failures"],
+        num_steps=story["num_steps"],
         minutes=round(story["seconds"] / 60, 1),
     )

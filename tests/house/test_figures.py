@@ -31,7 +31,7 @@ def shown(row: tuple[str, str]) -> set[str]:
 def test_every_row_is_measured() -> None:
     """A row that no test records would never be filled; a record without a row never seen."""
     measured = recorded()
-    assert measured.pop(DEMO) == {"table", "num_answers", "num_failures", "minutes"}
+    assert measured.pop(DEMO) == {"table", "num_answers", "num_failures", "num_steps", "minutes"}
     assert measured == {name: shown(row) for name, row in ROWS.items()}
 
 
@@ -49,8 +49,10 @@ def test_the_table_is_put_between_its_marks() -> None:
 def test_the_demo_has_a_table_of_its_own() -> None:
     """A row per phase; what a phase has no figure for stays empty."""
     row = {"phase": "v1", "held_out_score": 0.972, "right_share": None, "down_share": 0.1}
-    told = {"num_answers": 1234, "num_failures": 0, "minutes": 17, "measured": "today"}
-    table = render_demo({"table": [{**row, "num_ratings": 9}], "machine": "here", **told})
+    told = {"num_answers": 1234, "num_failures": 0, "num_steps": 480, "minutes": 17}
+    table = render_demo(
+        {"table": [{**row, "num_ratings": 9}], "machine": "here", "measured": "today", **told}
+    )
     assert "| v1 | 97% |  | 10% of 9 |" in table
-    assert "1,234 requests, 0 not answered; 17 minutes; today, here." in table
+    assert "1,234 requests, 0 not answered; 480 training steps; 17 minutes; today, here." in table
     assert table in insert(README.read_text(), DEMO, table)
