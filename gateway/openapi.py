@@ -17,7 +17,7 @@ from litestar.openapi.spec import (
 from litestar.openapi.spec.enums import OpenAPIType
 
 from gateway.dialects.endpoint import Endpoint
-from gateway.surface import ENDPOINTS
+from gateway.dialects.served import ENDPOINTS
 
 _ERRORS = {
     "400": "The request is wrong; `param` names the field.",

@@ -1,7 +1,7 @@
 """The routes that apps and probes call. `/v1` posts are raw ASGI; the rest is ordinary Litestar."""
 
 import logging
-from typing import Any, Final
+from typing import Any
 
 from litestar import MediaType, Request, Response, asgi, get
 from litestar.datastructures import State
@@ -10,11 +10,9 @@ from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, S
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.auth import authenticate
-from gateway.dialects.chat import CHAT
-from gateway.dialects.completions import COMPLETIONS, EMBEDDINGS
 from gateway.dialects.endpoint import Endpoint
-from gateway.dialects.messages import COUNT_TOKENS, MESSAGES, anthropic_models
-from gateway.dialects.responses import RESPONSES
+from gateway.dialects.messages import anthropic_models
+from gateway.dialects.served import ENDPOINTS
 from gateway.errors import method_not_allowed, speaks_anthropic
 from gateway.feedback import handle_feedback
 from gateway.inference.life import handle_inference
@@ -26,15 +24,6 @@ from serving.routing.choose import callable_models
 logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
-
-ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    CHAT,
-    COMPLETIONS,
-    RESPONSES,
-    MESSAGES,
-    COUNT_TOKENS,
-    EMBEDDINGS,
-)
 
 
 def handlers() -> list[ControllerRouterHandler]:

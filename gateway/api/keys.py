@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from gateway.api.access import require_admin
 from gateway.operations import keys as operations
 from gateway.operations.resources import Json, Resources
+from gateway.policy.exceptions import FieldChange
 from serving.routing.catalog import Quota
 from serving.types import Role
 
@@ -34,6 +35,7 @@ class NewKey(Limits, kw_only=True):
     name: str
     tenant: str = "default"
     aliases: list[str] | None = None
+    fields: FieldChange | None = None
     no_log: bool = False
     no_train: bool = False
 
@@ -41,7 +43,12 @@ class NewKey(Limits, kw_only=True):
 class KeyChange(Limits, kw_only=True):
     """What of a key can be changed; None leaves it, a limit of 0 and empty aliases take it away."""
 
+    role: Role | None = None
+    name: str | None = None
     aliases: list[str] | None = None
+    fields: FieldChange | None = None
+    no_log: bool | None = None
+    no_train: bool | None = None
 
 
 class KeysController(Controller):
@@ -60,6 +67,7 @@ class KeysController(Controller):
             name=data.name,
             aliases=data.aliases or (),
             quota=Quota(**data.given),
+            fields=data.fields,
             no_log=data.no_log,
             no_train=data.no_train,
         )
@@ -84,7 +92,17 @@ class KeysController(Controller):
         data: JSONBody[KeyChange],
     ) -> Json:
         """Change what is given."""
-        return await operations.set_key(resources, key_id, aliases=data.aliases, limits=data.given)
+        return await operations.set_key(
+            resources,
+            key_id,
+            role=data.role,
+            name=data.name,
+            aliases=data.aliases,
+            limits=data.given,
+            fields=data.fields,
+            no_log=data.no_log,
+            no_train=data.no_train,
+        )
 
     @delete("/{key_id:str}", status_code=200)
     async def revoke(self, resources: NamedDependency[Resources], key_id: FromPath[str]) -> Json:

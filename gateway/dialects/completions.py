@@ -14,6 +14,7 @@ class _Completions(OlderEndpoint):
     path = "/v1/completions"
     summary = "Continue a text, in one piece or streamed."
     required = ("prompt",)
+    usual_answer_tokens = 16
     fields: ClassVar[dict[str, Check]] = {
         **COMPLETING,
         "prompt": one_or_several(64),

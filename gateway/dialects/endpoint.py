@@ -48,8 +48,8 @@ class Endpoint:
     """Where a key may stand if there is no `Authorization`."""
     is_recorded: ClassVar[bool] = True
     """Whether a request is an inference: kept, rated and learnt from."""
-    usual_answer_tokens: ClassVar[int] = 512
-    """Tokens that an answer probably has where nobody bounds them."""
+    usual_answer_tokens: ClassVar[int | None] = None
+    """Most tokens of an answer where nobody says; None: as many as fit."""
     last_event: ClassVar[str] = "[DONE]"
     """What a stream that is whole ends with, in words."""
 

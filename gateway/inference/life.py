@@ -62,7 +62,11 @@ async def _answer(
     api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
     principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
     # What is not authorised is let go of at once; it may be large.
-    asked = authorise(endpoint, await read_json(receive, headers, runtime.settings.gateway))
+    asked = authorise(
+        endpoint,
+        await read_json(receive, headers, runtime.settings.gateway),
+        principal.exceptions,
+    )
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
     reply.headers = order.reply_headers
     trace.ordered(order)

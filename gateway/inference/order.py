@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.dialects.endpoint import Endpoint
-from gateway.policy.fields import Asked
+from gateway.policy.fields import Asked, hold_within, same_limit
 from monitoring.metrics import Served
 from serving.errors import InvalidRequestError
 from serving.ids import Signer
@@ -15,9 +15,8 @@ from serving.routing.choose import Choice
 from serving.sections import PoolSettings
 from serving.types import PoolKind
 
-# Names of one thing: a default for the one must not join the other.
-_LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 _BYTES_PER_TOKEN = 4
+_USUAL_ANSWER_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +84,8 @@ def make_order(
         InvalidRequestError: the body cannot be written as JSON again.
     """
     fields = apply_release(asked.fields, choice.release, endpoint)
+    if principal.exceptions is not None:
+        hold_within(fields, endpoint, principal.exceptions)
     fields["model"] = choice.adapter or base_name(pool)
     is_logged = principal.is_logged and endpoint.is_recorded
     inference_id = signer.mint(principal.tenant, is_logged=is_logged)
@@ -103,7 +104,7 @@ def make_order(
         conversation=conversation,
         is_logged=is_logged,
         num_prompt_tokens=len(body) // _BYTES_PER_TOKEN,
-        num_answer_tokens=_longest_answer(fields, endpoint.usual_answer_tokens),
+        num_answer_tokens=_longest_answer(fields, endpoint),
     )
 
 
@@ -123,15 +124,16 @@ def apply_release(
         endpoint.add_system_prompt(applied, release.system_prompt)
     for default in release.decoding.items():
         name, value = endpoint.as_here(*default)
-        same = _LENGTH_LIMITS if name in _LENGTH_LIMITS else {name}
-        if name in endpoint.fields and same.isdisjoint(fields):
+        if name in endpoint.fields and same_limit(name).isdisjoint(fields):
             applied[name] = value
     return applied
 
 
-def _longest_answer(fields: dict[str, Any], usual: int) -> int:
-    limits = [int(fields[name]) for name in _LENGTH_LIMITS if name in fields]
-    return int(fields.get("n", 1)) * min(limits, default=usual)
+def _longest_answer(fields: dict[str, Any], endpoint: Endpoint) -> int:
+    limits = [int(fields[name]) for name in same_limit("max_tokens") if name in fields]
+    usual = endpoint.usual_answer_tokens
+    longest = min(limits, default=_USUAL_ANSWER_TOKENS if usual is None else usual)
+    return int(fields.get("n", 1)) * longest
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

@@ -1,11 +1,13 @@
 """Keys: what `strop keys` and `/api/keys` do and say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from gateway.operations.resources import Json, Resources
-from serving.routing.catalog import UNLIMITED, Quota
+from gateway.policy.exceptions import FieldChange, changed
+from serving.routing.catalog import UNLIMITED, Exceptions, Quota
 from serving.store import keys as store
-from serving.store.access import Key
+from serving.store.access import Key, exceptions_of
 from serving.store.usage import tokens_by_key
 from serving.types import Role
 
@@ -18,6 +20,7 @@ async def create_key(
     name: str,
     aliases: Sequence[str] = (),
     quota: Quota = UNLIMITED,
+    fields: FieldChange | None = None,
     no_log: bool = False,
     no_train: bool = False,
 ) -> Json:
@@ -30,6 +33,7 @@ async def create_key(
             name=name,
             aliases=aliases,
             quota=quota,
+            exceptions=changed(Exceptions(), fields or FieldChange()),
             no_log=no_log,
             no_train=no_train,
         )
@@ -56,15 +60,21 @@ async def show_key(resources: Resources, key_id: str) -> Json:
 
 
 async def set_key(
-    resources: Resources,
-    key_id: str,
-    *,
-    aliases: Sequence[str] | None,
-    limits: Mapping[str, int],
+    resources: Resources, key_id: str, *, fields: FieldChange | None = None, **given: Any
 ) -> Json:
-    """Change what is given; every gateway worker knows within a second."""
+    """Change what is given; every gateway worker knows within a second.
+
+    Args:
+        resources: what operations work with.
+        key_id: which.
+        fields: what is to be special about its requests, besides what is so already.
+        given: the arguments of `serving.store.keys.set_key`.
+    """
     async with resources.database.session() as session:
-        key = await store.set_key(session, key_id, aliases=aliases, limits=limits)
+        if fields is not None:
+            key = await store.find_key(session, key_id, is_locked=True)
+            given["exceptions"] = changed(exceptions_of(key) or Exceptions(), fields)
+        key = await store.set_key(session, key_id, **given)
         return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
 
 
@@ -92,6 +102,7 @@ def describe_key(key: Key, num_tokens: int) -> Json:
         "concurrency": key.concurrency,
         "budget": key.budget,
         "tokens_this_month": num_tokens,
+        "exceptions": key.exceptions,
         "no_log": key.no_log,
         "no_train": key.no_train,
         "created_at": key.created_at.isoformat(),

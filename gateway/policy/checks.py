@@ -51,31 +51,39 @@ def at(step: str, value: Any, check: Check) -> Any:
         raise fault.inside(step) from None
 
 
-def number(low: float, high: float) -> Check:
-    """Take a number from `low` to `high`."""
+class Range:
+    """Takes a number from `low` to `high`."""
 
-    def check(value: Any) -> Any:
+    __slots__ = ("_is_whole", "high", "low")
+
+    def __init__(self, low: float, high: float, *, is_whole: bool) -> None:
+        self.low = low
+        self.high = high
+        self._is_whole = is_whole
+
+    def __call__(self, value: Any) -> Any:
+        """Check a value."""
         # bool is an int in Python, and no number in JSON.
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UnfitError("a number")
-        if not low <= value <= high:
-            raise UnfitError(f"from {low} to {high}")
+        kinds = int if self._is_whole else int | float
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise UnfitError("a whole number" if self._is_whole else "a number")
+        if not self.low <= value <= self.high:
+            raise UnfitError(f"from {self.low} to {self.high}")
         return value
 
-    return check
+    def up_to(self, high: float) -> "Range":
+        """Return the same with another upper bound."""
+        return Range(self.low, high, is_whole=self._is_whole)
 
 
-def integer(low: int, high: int) -> Check:
+def number(low: float, high: float) -> Range:
+    """Take a number from `low` to `high`."""
+    return Range(low, high, is_whole=False)
+
+
+def integer(low: int, high: int) -> Range:
     """Take a whole number from `low` to `high`."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UnfitError("a whole number")
-        if not low <= value <= high:
-            raise UnfitError(f"from {low} to {high}")
-        return value
-
-    return check
+    return Range(low, high, is_whole=True)
 
 
 def flag(value: Any) -> Any:

@@ -2,19 +2,24 @@
 
 Fields in the table go on, within their bounds. Fields that have hurt engines or gateways are
 refused by name. All others are accepted, not forwarded, and named in `x-strop-ignored`.
+
+A key may have exceptions, made by an operator: fields of those that others may not send, fields of
+the table that it may not, other upper bounds.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
-from gateway.dialects.endpoint import Endpoint
-from gateway.policy.checks import hold, label
+from gateway.dialects.endpoint import Endpoint, Fields
+from gateway.policy.checks import Check, Range, hold, label, nested
 from serving.errors import InvalidRequestError
+from serving.routing.catalog import Exceptions
 
-# Each gives the client power over the engine that no client should have.
-_REFUSED = frozenset(
+# Each gives the client power over the engine that no client should have, unless its operator says so.
+_DANGEROUS = frozenset(
     {
         "chat_template",  # runs as a program in the engine's only renderer
         "chat_template_kwargs",
@@ -27,6 +32,12 @@ _REFUSED = frozenset(
         "allowed_token_ids",  # has corrupted concurrent requests
         "logits_processors",
         "prompt_embeds",  # tensors, deserialised
+        "previous_input_messages",  # turns in an engine's raw form
+    }
+)
+# For nobody.
+_NEVER = frozenset(
+    {
         "cache_salt",  # the gateway's own: keeps tenants' caches apart
         "request_id",  # the gateway's own: the signed inference id
         "api_base",  # would send the upstream's key elsewhere
@@ -34,15 +45,43 @@ _REFUSED = frozenset(
         "api_key",
         "api_version",
         "custom_llm_provider",
-        "previous_input_messages",  # turns in an engine's raw form
     }
 )
+_REFUSED = _DANGEROUS | _NEVER
 _REFUSED_PREFIX = "guided_"  # regular expressions and grammars, under vLLM's older names
+
+# What engines know and hardly anybody needs: it stays behind.
+_UNUSUAL = frozenset(
+    {
+        "add_generation_prompt",
+        "add_special_tokens",
+        "bad_words",
+        "continue_final_message",
+        "include_reasoning",
+        "length_penalty",
+        "logprob_token_ids",
+        "prompt_cache_key",
+        "prompt_logprobs",
+        "return_token_ids",
+        "return_tokens_as_token_ids",
+        "service_tier",
+        "spaces_between_special_tokens",
+        "thinking_token_budget",
+        "truncate_prompt_tokens",
+        "use_beam_search",
+        "verbosity",
+    }
+)
+ALLOWABLE: Final = _DANGEROUS | _UNUSUAL
+"""Fields that an operator may allow to a key."""
+
+_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMED = 20
 _MAX_FIELDS = 256
 _MODEL = label(256)
+_anything = nested(20_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +101,21 @@ class Asked:
         return bool(self.fields.get("stream"))
 
 
-def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
-    """Hold a body against the endpoint's table.
+def authorise(
+    endpoint: Endpoint, body: dict[str, Any], exceptions: Exceptions | None = None
+) -> Asked:
+    """Hold a body against the endpoint's table, or a key's own version of it.
 
     Raises:
         InvalidRequestError: a field is refused, missing or out of bounds; `param` names it.
     """
     if len(body) > _MAX_FIELDS:
         raise InvalidRequestError(f"A request may have {_MAX_FIELDS} fields.")
-    _refuse_dangerous(body)
+    table = endpoint.fields
+    if exceptions is not None:
+        _refuse_forbidden(body, exceptions)
+        table = _table_with(exceptions, table)
+    _refuse_dangerous(body, table)
     _refuse_state(endpoint, body)
     for needed in ("model", *endpoint.required):
         if body.get(needed) is None:
@@ -79,10 +124,10 @@ def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
             )
     fields = {
         name: hold(body[name], name, check)
-        for name, check in endpoint.fields.items()
+        for name, check in table.items()
         if body.get(name) is not None
     }
-    unknown = (name for name in body if name not in endpoint.fields and name != "model")
+    unknown = (name for name in body if name not in table and name != "model")
     plain = (
         name for name in unknown if _PLAIN_NAME.fullmatch(name) and name not in endpoint.stateful
     )
@@ -94,9 +139,50 @@ def authorise(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
     )
 
 
-def _refuse_dangerous(body: dict[str, Any]) -> None:
+def same_limit(name: str) -> frozenset[str]:
+    """Return all names of a field: lengths of answers have one in each dialect."""
+    return _LENGTHS if name in _LENGTHS else frozenset({name})
+
+
+def hold_within(fields: Fields, endpoint: Endpoint, exceptions: Exceptions) -> None:
+    """Lower what a release set to the key's bounds, and bound the answer where nobody does."""
+    for name, most in exceptions.most.items():
+        for one in same_limit(name) & fields.keys():
+            if isinstance(endpoint.fields.get(one), Range):
+                fields[one] = min(fields[one], most)
+    longest = exceptions.most.get("max_tokens")
+    if longest is not None and _LENGTHS.isdisjoint(fields):
+        name, value = endpoint.as_here("max_tokens", longest)
+        if name in endpoint.fields:
+            usual = endpoint.usual_answer_tokens
+            fields[name] = value if usual is None else min(value, usual)
+
+
+def _table_with(exceptions: Exceptions, usual: Mapping[str, Check]) -> dict[str, Check]:
+    table = dict(usual)
+    for name in exceptions.allowed & ALLOWABLE:
+        table.setdefault(name, _anything)
+    for name, most in exceptions.most.items():
+        for one in same_limit(name):
+            check = table.get(one)
+            if isinstance(check, Range):
+                table[one] = check.up_to(most)
+    return table
+
+
+def _refuse_forbidden(body: dict[str, Any], exceptions: Exceptions) -> None:
+    for name in exceptions.forbidden & body.keys():
+        if body[name] is not None and body[name] is not False:
+            raise InvalidRequestError(
+                f"`{name}` is not served to this key. Leave it out.",
+                param=name,
+                code="unsupported_parameter",
+            )
+
+
+def _refuse_dangerous(body: dict[str, Any], table: Mapping[str, Check]) -> None:
     for name in body:
-        if name in _REFUSED or name.startswith(_REFUSED_PREFIX):
+        if (name in _REFUSED or name.startswith(_REFUSED_PREFIX)) and name not in table:
             raise InvalidRequestError(
                 f"`{name[:64]}` is not served here. Leave it out.",
                 param=name[:64],

@@ -27,6 +27,16 @@ UNLIMITED = Quota()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exceptions:
+    """What one key may ask of engines that others may not, and the other way round: by fields."""
+
+    allowed: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    most: Mapping[str, int | float] = field(default_factory=dict)
+    """Upper bounds in place of the usual ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """Who is calling, and what they may do."""
 
@@ -36,6 +46,8 @@ class Principal:
     aliases: frozenset[str] | None = None
     """The aliases that this key may call; None: any."""
     quota: Quota = UNLIMITED
+    exceptions: Exceptions | None = None
+    """None, as for most: what everybody may ask."""
     is_logged: bool = True
     is_trainable: bool = True
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import JSON, BigInteger, DateTime
 from sqlmodel import Field, SQLModel
 
 from serving.errors import InvalidRequestError
+from serving.routing.catalog import Exceptions
 from serving.store.tables import utc_now, word
 from serving.types import Role
 
@@ -42,6 +44,8 @@ class Key(SQLModel, table=True):
     """Requests at once."""
     budget: int | None = Field(default=None, sa_type=_BIG)
     """Tokens a calendar month, UTC."""
+    exceptions: dict[str, Any] | None = Field(default=None, sa_type=_JSON)
+    """The fields of `Exceptions`; None: there are none."""
     no_log: bool = False
     no_train: bool = False
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
@@ -62,6 +66,17 @@ class Usage(SQLModel, table=True):
     tokens: int = Field(default=0, sa_type=_BIG)
     busy_ms: float = 0
     """The share of replicas' time, where that has a price."""
+
+
+def exceptions_of(key: Key) -> Exceptions | None:
+    """Return what is special about a key's requests; None: nothing."""
+    return None if key.exceptions is None else msgspec.convert(key.exceptions, Exceptions)
+
+
+def to_column(exceptions: Exceptions) -> dict[str, Any] | None:
+    """Return exceptions as a key's row has them."""
+    is_empty = exceptions == Exceptions()
+    return None if is_empty else msgspec.to_builtins(exceptions, order="sorted")
 
 
 def check_limits(limits: Mapping[str, int | None]) -> None:

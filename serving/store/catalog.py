@@ -6,7 +6,7 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.routing import catalog as routing
-from serving.store.access import Key
+from serving.store.access import Key, exceptions_of
 from serving.store.learning import Run
 from serving.store.tables import Adapter, Alias, Release, Revision
 from serving.store.usage import usage_of_month
@@ -53,6 +53,7 @@ async def _principals(session: AsyncSession) -> dict[str, routing.Principal]:
             quota=routing.Quota(
                 rpm=key.rpm, tpm=key.tpm, concurrency=key.concurrency, budget=key.budget
             ),
+            exceptions=exceptions_of(key),
             is_logged=not key.no_log,
             is_trainable=not (key.no_log or key.no_train),
         )

@@ -3,14 +3,15 @@
 import base64
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from typing import Any, Final
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import InvalidRequestError, NotFoundError
-from serving.routing.catalog import UNLIMITED, Quota, digest_of
-from serving.store.access import Key, check_limits
+from serving.routing.catalog import UNLIMITED, Exceptions, Quota, digest_of
+from serving.store.access import Key, check_limits, to_column
 from serving.store.aliases import check_name, find_callable_alias
 from serving.store.database import raise_revision
 from serving.store.tables import utc_now
@@ -19,6 +20,7 @@ from serving.types import Role
 PREFIX = "sk-strop-"
 KEY_ID_PREFIX = "key_"
 _MAX_LABEL = 128
+_LIMITS: Final = tuple(limit.name for limit in fields(Quota))
 
 
 async def create_key(
@@ -29,6 +31,7 @@ async def create_key(
     name: str,
     aliases: Sequence[str] = (),
     quota: Quota = UNLIMITED,
+    exceptions: Exceptions | None = None,
     no_log: bool = False,
     no_train: bool = False,
 ) -> tuple[Key, str]:
@@ -37,6 +40,7 @@ async def create_key(
     Args:
         aliases: those that the key may call, the tenant's own or shared ones; empty: all of them.
         quota: how much it may use.
+        exceptions: what it may ask that others may not, and the other way round.
         no_log: requests of this key are not recorded (and so cannot train).
         no_train: requests of this key are recorded, but never trained on.
 
@@ -46,9 +50,7 @@ async def create_key(
         NotFoundError: the tenant has no such alias.
     """
     check_name("tenant", tenant)
-    _check_label(name)
-    check_limits(asdict(quota))
-    _check_counted(quota.budget, no_log=no_log)
+    _check({"name": name, "no_log": no_log, **asdict(quota)})
     for alias in aliases:
         await find_callable_alias(session, alias, tenant)
     text = PREFIX + secrets.token_urlsafe(32)
@@ -59,6 +61,7 @@ async def create_key(
         name=name,
         role=role,
         aliases=sorted(set(aliases)) or None,
+        exceptions=None if exceptions is None else to_column(exceptions),
         no_log=no_log,
         no_train=no_train,
         **asdict(quota),
@@ -90,29 +93,45 @@ async def set_key(
     session: AsyncSession,
     key_id: str,
     *,
+    role: Role | None = None,
+    name: str | None = None,
     aliases: Sequence[str] | None = None,
     limits: Mapping[str, int] | None = None,
+    exceptions: Exceptions | None = None,
+    no_log: bool | None = None,
+    no_train: bool | None = None,
 ) -> Key:
     """Change what is given; every gateway worker knows within a second.
 
+    The tenant stays: ids of inferences carry it, and a moved key could not rate its own.
+
     Args:
+        role: what it may do from now on.
+        name: what people recognise it by.
         aliases: those that it may call from now on; empty: all of its tenant's and the shared ones.
         limits: `rpm`, `tpm`, `concurrency` or `budget` -> its new value; 0 takes the limit away.
+        exceptions: all that it has from now on; empty ones: it is a key like others.
+        no_log: whether its requests go unrecorded.
+        no_train: whether what is recorded of it is never trained on.
 
     Raises:
         NotFoundError: there is no such key, or its tenant has no such alias.
-        InvalidRequestError: a limit cannot be one.
+        InvalidRequestError: a limit or the name cannot be one, or a budget would be on what is not
+            recorded.
     """
     key = await find_key(session, key_id, is_locked=True)
-    given = {name: value or None for name, value in (limits or {}).items()}
-    check_limits(given)
-    _check_counted(given.get("budget"), no_log=key.no_log)
+    words = {"role": role, "name": name, "no_log": no_log, "no_train": no_train}
+    changes: dict[str, Any] = {word: value for word, value in words.items() if value is not None}
+    changes |= {limit: value or None for limit, value in (limits or {}).items()}
     if aliases is not None:
         for alias in aliases:
             await find_callable_alias(session, alias, key.tenant)
-        key.aliases = sorted(set(aliases)) or None
-    for name, value in given.items():
-        setattr(key, name, value)
+        changes["aliases"] = sorted(set(aliases)) or None
+    if exceptions is not None:
+        changes["exceptions"] = to_column(exceptions)
+    _check({**key.model_dump(), **changes})
+    for column, value in changes.items():
+        setattr(key, column, value)
     await session.flush()
     await raise_revision(session)
     return key
@@ -132,8 +151,11 @@ async def revoke_key(session: AsyncSession, key_id: str) -> Key:
     return key
 
 
-def _check_counted(budget: int | None, *, no_log: bool) -> None:
-    if budget is not None and no_log:
+def _check(key: Mapping[str, Any]) -> None:
+    """Refuse what no key can be; `key` is its row, or as much of it as is given."""
+    _check_label(key["name"])
+    check_limits({limit: key[limit] for limit in _LIMITS})
+    if key["budget"] is not None and key["no_log"]:
         raise InvalidRequestError(
             "A key whose requests are not recorded can have no budget: budgets are counted from "
             "the records. Limit its tokens a minute (tpm) instead.",

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from serving.journal.segments import list_segments
-from serving.routing.catalog import Quota
+from serving.routing.catalog import Exceptions, Quota
 from serving.settings import Settings
 from serving.store.access import Usage
 from serving.store.aliases import find_alias, id_of, set_alias
@@ -174,10 +174,10 @@ async def test_requests_at_once_are_exact_over_two_workers(
     assert max(at_once) == 16
 
 
-async def test_a_revoked_key_is_refused_by_every_worker_within_a_second(
+async def test_a_changed_key_is_followed_by_every_worker_and_a_revoked_one_refused(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
-    """Both hear of it, each by itself."""
+    """Within a second: both hear of it, each by itself."""
     settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2)
     async with database.session() as session:
         key, text = await create_key(session, role=Role.APP, tenant="default", name="web")
@@ -185,16 +185,30 @@ async def test_a_revoked_key_is_refused_by_every_worker_within_a_second(
         while num_workers(settings) < 2:
             assert set(await asyncio.gather(*(ask(gateway.session) for _ in range(40)))) == {200}
         async with database.session() as session:
+            await set_key(session, key.id, exceptions=Exceptions(forbidden=frozenset({"user"})))
+        await all_answer(gateway.session, 400)
+        async with database.session() as session:
+            await set_key(session, key.id, role=Role.REVIEWER, exceptions=Exceptions())
+        await all_answer(gateway.session, 404)
+        async with database.session() as session:
             await revoke_key(session, key.id)
-        revoked_at = time.monotonic()
-        while set(await asyncio.gather(*(ask(gateway.session) for _ in range(40)))) != {401}:
-            # A second is promised; 5 would be the safety net, and no sign of news that arrived.
-            assert time.monotonic() < revoked_at + 4
+        await all_answer(gateway.session, 401)
+
+
+async def all_answer(session: aiohttp.ClientSession, status: int) -> None:
+    """Wait until every worker answers with that status.
+
+    A second is promised; 5 would be the safety net, and no sign of news that arrived.
+    """
+    changed_at = asked_at = time.monotonic()
+    while set(await asyncio.gather(*(ask(session) for _ in range(40)))) != {status}:
+        assert asked_at < changed_at + 4
+        asked_at = time.monotonic()
 
 
 async def ask(session: aiohttp.ClientSession) -> int:
     """Ask for a chat; return the status."""
-    body = {"model": "base", "messages": MESSAGES}
+    body = {"model": "base", "messages": MESSAGES, "user": "u1"}
     async with session.post("/v1/chat/completions", json=body) as response:
         await response.read()
         return response.status

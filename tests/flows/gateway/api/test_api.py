@@ -113,6 +113,14 @@ async def test_keys_are_made_listed_and_revoked(admin: Api) -> None:
     assert (status, made["key"][:9]) == (201, "sk-strop-")
     status, changed = await admin.call("PATCH", f"/keys/{made['id']}", {"rpm": 60, "budget": 1000})
     assert (status, changed["rpm"], changed["budget"], changed["tpm"]) == (200, 60, 1000, None)
+    change = {"name": "till", "no_train": True, "fields": {"forbid": ["tools"], "most": {"n": 2}}}
+    status, changed = await admin.call("PATCH", f"/keys/{made['id']}", change)
+    assert (status, changed["name"], changed["no_train"]) == (200, "till", True)
+    assert changed["exceptions"] == {"allowed": [], "forbidden": ["tools"], "most": {"n": 2}}
+    status, refused = await admin.call(
+        "PATCH", f"/keys/{made['id']}", {"fields": {"allow": ["nothing"]}}
+    )
+    assert (status, refused["error"]["param"]) == (400, "allow")
     assert await admin.call("GET", f"/keys/{made['id']}") == (200, changed)
     status, revoked = await admin.call("DELETE", f"/keys/{made['id']}")
     assert status == 200

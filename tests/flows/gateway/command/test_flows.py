@@ -13,6 +13,15 @@ def test_keys_are_made_listed_and_revoked(strop: Strop) -> None:
     assert (made["rpm"], made["concurrency"], made["budget"]) == (60, 4, None)
     changed = strop.json("keys", "set", made["id"], "--rpm", "0", "--budget", "5000")
     assert (changed["rpm"], changed["tpm"], changed["budget"]) == (None, 9000, 5000)
+    fields = ("--allow", "priority", "--forbid", "tools", "--most", "n=2")
+    strop.json("keys", "set", made["id"], *fields)
+    rest = ("--name", "till", "--role", "ops", "--train", "--usual", "tools", "--most", "top_p=0.5")
+    changed = strop.json("keys", "set", made["id"], *rest)
+    assert (changed["name"], changed["role"], changed["no_train"]) == ("till", "ops", False)
+    most = {"n": 2, "top_p": 0.5}
+    assert changed["exceptions"] == {"allowed": ["priority"], "forbidden": [], "most": most}
+    shown = strop.run("keys", "list").stdout
+    assert "+priority n<=2 top_p<=0.5" in shown
     assert strop.json("keys", "show", made["id"]) == changed
     assert made["key"].startswith("sk-strop-")
     assert made["no_train"] is True

@@ -1,11 +1,12 @@
 """Keys: shown once, kept as a hash, restricted, revoked."""
 
 import re
+from typing import Any
 
 import pytest
 
 from serving.errors import InvalidRequestError, NotFoundError
-from serving.routing.catalog import Catalog, Quota, digest_of
+from serving.routing.catalog import Catalog, Exceptions, Principal, Quota, digest_of
 from serving.settings import Settings
 from serving.store.aliases import create_alias
 from serving.store.catalog import load_catalog
@@ -136,6 +137,33 @@ async def test_aliases_of_a_key_can_be_changed(database: Database, settings: Set
             await set_key(session, key.id, aliases=["nothing"])
 
 
+async def test_whatever_a_key_is_made_with_can_be_changed(database: Database) -> None:
+    """All but its tenant; what is not named stays, and what the key may ask reaches the catalogue."""
+    special = Exceptions(allowed=frozenset({"priority"}), most={"n": 2})
+    async with database.session() as session:
+        key, text = await create_key(
+            session, role=Role.APP, tenant="acme", name="web", exceptions=special
+        )
+        assert (await load_catalog(session)).principal_of(text) == _as_principal(
+            key.id, exceptions=special
+        )
+        await set_key(session, key.id, role=Role.OPS, name="till", no_log=True)
+        changed = (await load_catalog(session)).principal_of(text)
+        assert changed == _as_principal(
+            key.id, role=Role.OPS, exceptions=special, is_logged=False, is_trainable=False
+        )
+        await set_key(session, key.id, no_log=False, no_train=True, exceptions=Exceptions())
+        changed = (await load_catalog(session)).principal_of(text)
+        assert changed == _as_principal(key.id, role=Role.OPS, is_trainable=False)
+        assert (key.name, key.exceptions) == ("till", None)
+        with pytest.raises(InvalidRequestError, match="printable"):
+            await set_key(session, key.id, name=" ")
+
+
+def _as_principal(key_id: str, **given: Any) -> Principal:
+    return Principal(**{"key_id": key_id, "tenant": "acme", "role": Role.APP, **given})
+
+
 async def test_what_cannot_be_a_limit_is_refused_by_name(database: Database) -> None:
     """Not below 1, not beyond what a column holds; no budget for what is not recorded."""
     async with database.session() as session:
@@ -147,6 +175,9 @@ async def test_what_cannot_be_a_limit_is_refused_by_name(database: Database) -> 
         key, _ = await create_key(session, role=Role.APP, tenant="acme", name="w", no_log=True)
         with pytest.raises(InvalidRequestError, match="not recorded"):
             await set_key(session, key.id, limits={"budget": 5})
+        await set_key(session, key.id, no_log=False, limits={"budget": 5})
+        with pytest.raises(InvalidRequestError, match="not recorded"):
+            await set_key(session, key.id, no_log=True)
 
 
 def _quota(catalog: Catalog, text: str) -> Quota:
