@@ -21,9 +21,13 @@ _REFUSED_ITEM = (400, 413, 422)
 class EngineAsker:
     """Asks one engine over HTTP, past the gateway: no client can call a candidate."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, url: str, context_tokens: int | None = None
+    ) -> None:
+        """`context_tokens`: of the engine, which refuses to be asked for a longer answer."""
         self._client = client
         self._url = url
+        self._context_tokens = context_tokens
 
     async def answer(self, model: str, item: Example, system_prompt: str | None) -> str:
         """Return the model's answer, decoded greedily; tool calls as their JSON.
@@ -32,7 +36,7 @@ class EngineAsker:
             InvalidRequestError: the engine takes no such item, a too long one for example.
             EngineError: there is no answer now.
         """
-        reply = await self._post(_body(model, item, system_prompt))
+        reply = await self._post(_body(model, item, system_prompt, self._context_tokens))
         if reply.status_code in _REFUSED_ITEM:
             raise InvalidRequestError(f"The engine at {self._url} refuses an item: {reply.text}")
         try:
@@ -110,13 +114,15 @@ async def ask_all(
     return [task.result() for task in tasks]
 
 
-def _body(model: str, item: Example, system_prompt: str | None) -> bytes:
-    room = _TOKENS_PER_BYTE * len(item.answer_text.encode())
+def _body(
+    model: str, item: Example, system_prompt: str | None, context_tokens: int | None
+) -> bytes:
+    room = _SHORTEST_TOKENS + _TOKENS_PER_BYTE * len(item.answer_text.encode())
     body = {
         "model": model,
         "messages": with_system(item.prompt, system_prompt),
         "temperature": 0,
-        "max_tokens": _SHORTEST_TOKENS + room,
+        "max_tokens": room if context_tokens is None else min(room, context_tokens),
         **({"tools": item.tools} if item.tools else {}),
     }
     return msgspec.json.encode(body)

@@ -107,7 +107,9 @@ async def _ready(
             "`strop status` shows them; try again when one is.",
             retry_after=10,
         )
-    askers = [EngineAsker(shop.client, engine.url) for engine in healthy]
+    askers = [
+        EngineAsker(shop.client, engine.url, await engine.context_tokens()) for engine in healthy
+    ]
     return (adapter.name if adapter else pool.served_name), askers
 
 

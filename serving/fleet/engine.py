@@ -42,6 +42,10 @@ class Engine(Protocol):
         """Return the adapters that the engine knows: name -> path as the engine sees it."""
         ...
 
+    async def context_tokens(self) -> int | None:
+        """Return how long prompt and answer may be together; None: the engine does not say."""
+        ...
+
     async def load(self, name: str, path: str) -> None:
         """Have the engine load an adapter; to load it again from the same path is no error.
 
@@ -74,6 +78,11 @@ class VllmEngine:
         """Return the models that have a parent: adapter name -> path."""
         models = await self._line.list_models()
         return {model.id: model.root or "" for model in models if model.parent}
+
+    async def context_tokens(self) -> int | None:
+        """Return `max_model_len`, which vLLM tells of its base model."""
+        models = await self._line.list_models()
+        return next((model.max_model_len for model in models if not model.parent), None)
 
     async def load(self, name: str, path: str) -> None:
         """Load an adapter. Never `load_inplace`: it leaves stale prefix-cache blocks (#42125)."""
@@ -143,6 +152,10 @@ class OpenAIEngine:
         """Return nothing: such an upstream serves no adapters of ours."""
         return {}
 
+    async def context_tokens(self) -> int | None:
+        """Return None: OpenAI's API does not tell."""
+        return None
+
     async def load(self, name: str, path: str) -> None:
         """Refuse.
 
@@ -175,6 +188,7 @@ class _Model(msgspec.Struct):
     """An adapter's path."""
     parent: str | None = None
     """The base model of an adapter; a base model has none."""
+    max_model_len: int | None = None
 
 
 class _Models(msgspec.Struct):

@@ -12,6 +12,7 @@ class MemoryEngine:
         fail_probe: what the engine says instead of answering a probe; empty: it answers.
         is_down: nobody listens: every call fails, as at a killed engine.
         is_unhealthy: the engine listens and says that it is not well.
+        num_context_tokens: what prompt and answer may take together.
         loads, unloads: the names it was asked to load and unload, in order.
     """
 
@@ -22,6 +23,7 @@ class MemoryEngine:
         self.fail_probe = ""
         self.is_down = False
         self.is_unhealthy = False
+        self.num_context_tokens = 1_024
         self.loads: list[str] = []
         self.unloads: list[str] = []
         self._adapters: dict[str, str] = {}
@@ -40,6 +42,11 @@ class MemoryEngine:
         """Return name -> path of what was loaded since the last restart."""
         self._check_is_up()
         return dict(self._adapters)
+
+    async def context_tokens(self) -> int | None:
+        """Return what a test says."""
+        self._check_is_up()
+        return self.num_context_tokens
 
     async def load(self, name: str, path: str) -> None:
         """Remember an adapter."""

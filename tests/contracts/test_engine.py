@@ -82,6 +82,11 @@ async def test_the_base_answers_and_is_no_adapter(engine: Engine) -> None:
     await engine.probe("base")
 
 
+async def test_an_engine_tells_how_long_a_context_it_has(engine: Engine) -> None:
+    """Who asks for a longer answer than that is refused."""
+    assert (await engine.context_tokens() or 0) >= 64
+
+
 async def test_a_loaded_adapter_is_listed_and_answers(
     engine: Engine, new_adapter: NewAdapter, listed: Listed
 ) -> None:

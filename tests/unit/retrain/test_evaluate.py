@@ -52,6 +52,23 @@ async def test_an_adapter_under_evaluation_is_not_unloaded(
     assert await world.engine.list_adapters() == {}
 
 
+async def test_an_item_whose_answer_is_long_is_asked_within_the_context(world: World) -> None:
+    """vLLM refuses `max_tokens` above its context, and answers what fits: no item is lost to us."""
+    world.engine.num_context_tokens = 64
+    await world.import_rows(tickets(0, 2) + tickets(2, 1, output="x" * 60), Split.EVAL)
+
+    def answer_as_vllm(body: dict[str, Any]) -> httpx.Response:
+        if body["max_tokens"] > world.engine.num_context_tokens:
+            return httpx.Response(400, json={"error": {"message": "max_tokens is too large"}})
+        return httpx.Response(200, json={"choices": [{"message": {"content": "x" * 60}}]})
+
+    world.answer = answer_as_vllm
+    async with world.database.session() as session:
+        questions, base = await get_set(session, 1), (await world.releases())[0]
+    found = await evaluate_release(world.shop, world.alias, questions, base)
+    assert (found.summary["num_refused"], found.scores) == (0, [0.0, 0.0, 1.0])
+
+
 async def test_a_run_tells_how_many_items_are_answered(world: World) -> None:
     """While base, champion or candidate answers, the run's row has the count."""
     await world.import_all()
