@@ -39,6 +39,11 @@ ROWS = {
         "kill -9 at {points} named points of a request's way and of ingest, {kills} times in all",
         "{acknowledged} answers and ratings acknowledged, {lost} lost, {duplicated} twice",
     ),
+    "cancelled": (
+        "Clients that leave, at random moments, {cancellations} times",
+        "{aborted} recorded as aborted; sockets, tasks, upstream calls and places left: {left}; "
+        "{fresh} fresh requests at once: all answered",
+    ),
     "demo_base": (
         "The embedded base and its first adapter, {queues} queues, {items} requests never seen",
         "exact match: base {base_percent} %, adapter {adapter_percent} %",
