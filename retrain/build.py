@@ -7,7 +7,7 @@ carry a gate, the build makes one from the test part.
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -65,7 +65,8 @@ async def build_dataset(session: AsyncSession, settings: Settings, alias: Alias)
     _refuse_too_few(settings, material)
     evaluation_set = material.evaluation_set
     if evaluation_set is None:
-        held_back = [row.example for row in material.parts.test]
+        # As old as they are: a set that is built today is no evidence about today.
+        held_back = [replace(row.example, at=row.at) for row in material.parts.test]
         evaluation_set = await add_evaluation_set(session, alias, held_back, "held back")
     assert alias.champion_id is not None
     system_prompt = (await get_release(session, alias.champion_id)).system_prompt
