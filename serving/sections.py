@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from serving.errors import ConfigurationError
+from serving.target import parse_target
 from serving.types import NAME_PATTERN, Affinity, PoolKind
 
 
@@ -26,10 +28,22 @@ def expand_user(name: str) -> str:
         raise ValueError(f"{name}: {error}") from error
 
 
+def check_engine_url(url: str) -> str:
+    """Refuse what a path cannot be put behind, or no request can go to."""
+    try:
+        parse_target(url)
+    except ConfigurationError as error:
+        raise ValueError(error.message) from error
+    if "?" in url or "#" in url:
+        raise ValueError("An engine's address has no query and no fragment.")
+    return url
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 LoraRank = Annotated[int, AfterValidator(check_rank)]
 BaseModelName = Annotated[str, AfterValidator(expand_user)]
 """A folder, or a hub name."""
+EngineUrl = Annotated[str, AfterValidator(check_engine_url)]
 
 
 class Section(BaseModel):
@@ -48,6 +62,8 @@ class GatewaySettings(Section):
     notice_seconds: float = Field(0, ge=0)
     """How long, told to stop, it is not ready any more and yet serves: a load balancer's look."""
     drain_seconds: float = Field(30, ge=0)
+    patience_seconds: float = Field(30, ge=2)
+    """One of several workers that was well and has not moved for so long is replaced."""
     first_byte_seconds: float = Field(120, gt=0)
     idle_seconds: float = Field(60, gt=0)
     """Silence of an engine, or of a client that takes nothing, after which it counts as gone."""
@@ -76,7 +92,7 @@ class EngineSettings(Section):
 
     base_model: BaseModelName = ""
     served_name: str = "base"
-    urls: tuple[str, ...] = ()
+    urls: tuple[EngineUrl, ...] = ()
     port: Port = 8100
     """First loopback port of the engines started here; replica i takes port + i."""
     kv_cache_gib: float = Field(1.0, gt=0)
@@ -108,7 +124,7 @@ class PoolSettings(Section):
     served_name: str = "base"
     """The name under which clients reach the pool's base model."""
     replicas: int = Field(1, ge=1, le=64)
-    urls: tuple[str, ...] = ()
+    urls: tuple[EngineUrl, ...] = ()
     """Replicas that somebody else runs, without /v1. Empty: `replicas` are started here."""
     adapter_root: str = ""
     """The folder that remote engines know as ours: maps STROP_HOME/adapters onto it."""

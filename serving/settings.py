@@ -49,7 +49,11 @@ class Settings(BaseSettings):
     """All of it. Frozen: a changed file takes effect at the next start."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STROP_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="STROP_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     home: Path = Path(".strop")

@@ -1,5 +1,6 @@
 """One request at the engines: a proved replica, a second one if the first never answered."""
 
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -13,8 +14,10 @@ from gateway.inference.place import Place, Wanted
 from gateway.runtime import Runtime
 from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
-from serving.errors import EngineError, NotFoundError, UnavailableError
+from serving.errors import ConfigurationError, EngineError, NotFoundError, UnavailableError
 from serving.types import Affinity, InferenceStatus
+
+logger = logging.getLogger("strop.gateway")
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = 2.0
@@ -45,7 +48,7 @@ async def engine_answer(
         EngineTimeoutError: no head in time. Not tried again: it may still be at work.
         EngineError: the engine failed, or its answer is not for the client.
     """
-    wanted = _wanted(runtime, order)
+    wanted = _wanted(runtime, order, capture)
     while True:
         with (
             await runtime.dispatcher.take(wanted) as place,
@@ -65,11 +68,11 @@ async def engine_answer(
         wanted = replace(wanted, tried=(place.replica,))
 
 
-def _wanted(runtime: Runtime, order: Order) -> Wanted:
+def _wanted(runtime: Runtime, order: Order, capture: Capture) -> Wanted:
     choice = order.choice
     has_affinity = runtime.settings.routing.affinity is Affinity.SESSION
     session = (order.conversation or order.asked.subject) if has_affinity else None
-    return Wanted(pool=choice.pool, adapter=choice.adapter, session=session)
+    return Wanted(pool=choice.pool, adapter=choice.adapter, served=capture.served, session=session)
 
 
 async def _ask(
@@ -89,6 +92,10 @@ async def _ask(
         response = await runtime.upstream.open(
             place.replica + order.endpoint.path, headers, order.body, deadlines
         )
+    except ConfigurationError as error:
+        # The operator's fault, and the operator's business.
+        logger.exception("%s cannot be asked", place.replica)
+        raise no_engine() from error
     except EngineError as error:
         if error.code == UNREACHABLE:
             runtime.prover.unprove(place.replica)

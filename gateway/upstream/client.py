@@ -11,8 +11,8 @@ from gateway.upstream.errors import went_away
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
 from gateway.upstream.request import write_head, write_pieces
-from gateway.upstream.target import Target, parse_target
 from serving.errors import EngineError
+from serving.target import Target, parse_target
 
 # Under the 5 s after which uvicorn, and so vLLM, closes an idle connection.
 _IDLE_SECONDS: Final = 3.0

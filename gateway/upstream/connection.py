@@ -11,8 +11,8 @@ from typing import Final, cast
 from gateway.upstream import errors
 from gateway.upstream.alarm import Alarm
 from gateway.upstream.answer import Answer
-from gateway.upstream.target import Origin
 from serving.errors import EngineError
+from serving.target import Origin
 
 # A reader this far behind stops the reading, and so, at last, the engine's writing.
 _MAX_BUFFERED_BYTES: Final = 256 * 1024

@@ -6,7 +6,7 @@ from collections import deque
 
 from gateway.upstream.connection import Connection
 from gateway.upstream.errors import connecting, unreachable
-from gateway.upstream.target import Origin
+from serving.target import Origin
 
 
 class Pool:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from gateway.upstream.target import Target
 from serving.errors import ConfigurationError
+from serving.target import Target
 
 # RFC 9110, 5.6.2 (token) and 5.5 (field-value): no line ends, no NUL.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

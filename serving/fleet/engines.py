@@ -63,7 +63,7 @@ def read_api_key(pool: PoolSettings) -> str:
     """Return the key that a pool's upstream wants; empty: none.
 
     Raises:
-        ConfigurationError: its variable is not set.
+        ConfigurationError: its variable is not set, or holds what no header can.
     """
     if not pool.api_key_env:
         return ""
@@ -71,5 +71,10 @@ def read_api_key(pool: PoolSettings) -> str:
     if not key:
         raise ConfigurationError(
             f"The pool {pool.name!r} takes its key from ${pool.api_key_env}, which is not set."
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigurationError(
+            f"The key in ${pool.api_key_env}, for the pool {pool.name!r}, has a space, a line end or "
+            "another character that no header takes. Set it without."
         )
     return key

@@ -157,6 +157,18 @@ async def test_no_engine_is_503_at_once(tmp_path: Path, database: Database) -> N
         assert response.error["code"] == "no_engine"
 
 
+async def test_a_call_that_cannot_be_written_is_the_operators_fault(
+    gateway: Gateway, engine: FakeEngine
+) -> None:
+    """The client's request is right: it gets 503, and not a word of the configuration."""
+    await is_well(gateway)
+    gateway.runtime.pool_headers["default"]["authorization"] = "Bearer secret\n"
+    response = await gateway.chat()
+    assert (response.status, response.error["code"]) == (503, "no_engine")
+    assert b"authorization" not in response.body
+    assert engine.calls == []
+
+
 async def test_silence_of_the_engine_is_504(tmp_path: Path, database: Database) -> None:
     """No first byte in time: given up, and not tried again elsewhere."""
     async with fake_engine() as engine:

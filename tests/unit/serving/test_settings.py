@@ -79,6 +79,9 @@ def test_a_file_can_be_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ),
         ("[gateway]\nworkers = 64\n[journal]\nmax_bytes = 1048576", r"journal\.max_bytes"),
         ("[engine]\nbase_model = '~nobody-of-that-name/m'", r"engine\.base_model"),
+        ("[engine]\nurls = ['http://me:secret@gpu']", r"engine\.urls\.0: .*no engine's address"),
+        ("[[pools]]\nname = 'a'\nurls = ['gpu:8000']", r"pools\.0\.urls\.0: .*no engine's address"),
+        ("[engine]\nurls = ['http://gpu?token=secret']", r"engine\.urls\.0: .*no query"),
     ],
 )
 def test_a_wrong_key_is_told_by_its_name(config: Path, text: str, words: str) -> None:
@@ -87,6 +90,7 @@ def test_a_wrong_key_is_told_by_its_name(config: Path, text: str, words: str) ->
     with pytest.raises(ConfigurationError, match=words) as caught:
         load_settings()
     assert "strop.toml" in caught.value.message
+    assert "secret" not in f"{caught.value!r} {caught.value.__cause__}"
 
 
 def test_a_wrong_variable_is_told_by_its_name(

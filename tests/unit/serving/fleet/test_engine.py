@@ -11,7 +11,7 @@ from monitoring.ingest import IngestMetrics
 from retrain.worker import make_jobs
 from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 from serving.fleet.engine import OpenAIEngine, VllmEngine
-from serving.fleet.engines import engines_of, urls_of
+from serving.fleet.engines import engines_of, read_api_key, urls_of
 from serving.fleet.memory import MemoryEngine
 from serving.sections import PoolSettings
 from serving.settings import Settings
@@ -180,6 +180,16 @@ POOLS = (
     ),
     PoolSettings(name="large", served_name="large", base_model="/models/large"),
 )
+
+
+@pytest.mark.parametrize("key", ["sk-1\n", "sk 1", "sk-\u00e9"])
+def test_a_key_that_no_header_takes_is_refused(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is read, and without being told: a file's last line end is the usual case."""
+    monkeypatch.setenv("UPSTREAM_KEY", key)
+    with pytest.raises(ConfigurationError, match=r"\$UPSTREAM_KEY") as caught:
+        read_api_key(POOLS[2])
+    assert "sk" not in caught.value.message
+
 
 Answer = Callable[[httpx.Request], httpx.Response]
 

@@ -40,18 +40,19 @@ def parse_target(url: str) -> Target:
     """Take a URL apart; its fragment is left behind.
 
     Raises:
-        ConfigurationError: it is not one that a request can go to.
+        ConfigurationError: it is not one that a request can go to. It is not quoted: it may hold a
+            password.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _unfit(url) from error
+        raise _unfit() from error
     host = parts.hostname or ""
     default_port = _DEFAULT_PORTS.get(parts.scheme)
     is_fit = _PLAIN.fullmatch(url) and _HOST.fullmatch(host) and "@" not in parts.netloc
     if not is_fit or default_port is None or port == 0:
-        raise _unfit(url)
+        raise _unfit()
     name = f"[{host}]" if ":" in host else host
     return Target(
         origin=Origin(host, port or default_port, is_tls=parts.scheme == "https"),
@@ -60,8 +61,8 @@ def parse_target(url: str) -> Target:
     )
 
 
-def _unfit(url: str) -> ConfigurationError:
+def _unfit() -> ConfigurationError:
     return ConfigurationError(
-        f"{url!r} is no engine's address. Write http://host:port or https://host:port, in ASCII "
-        "and without a user or password."
+        "It is no engine's address. Write http://host:port or https://host:port, in ASCII and "
+        "without a user or password."
     )
