@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import psutil
 from serving.fleet import keeper
 from serving.settings import Settings, load_settings
 from serving.store.embedded import open_store
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 BASE_MODEL = ROOT / "deploy" / "demo" / "base"
@@ -187,10 +187,3 @@ def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> float:
             return time.monotonic() - started
         time.sleep(0.1)
     raise AssertionError(f"After {seconds} s it is still not so that {what}.")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

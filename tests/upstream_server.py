@@ -38,7 +38,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     pieces: list[bytes | float | Fault] = field(default_factory=list)
     is_chunked: bool = True
-    before_head: Fault | float | None = None
+    before_head: Fault | float | asyncio.Event | None = None
+    """An event is waited for."""
 
 
 @dataclass
@@ -152,9 +153,15 @@ class FakeEngine:
         return True
 
     async def _act(
-        self, act: Fault | float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        act: Fault | float | asyncio.Event,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> bool:
         """Do what the script says; return whether the connection goes on."""
+        if isinstance(act, asyncio.Event):
+            await act.wait()
+            return True
         if act is Fault.RESET:
             writer.transport.abort()
             return False
@@ -210,6 +217,17 @@ def answer_like_vllm(received: Received) -> Answer:
             "usage": USAGE,
         }
     )
+
+
+def answer_when(may_answer: asyncio.Event) -> Callable[[Received], Answer]:
+    """Return a script that answers as vLLM does, once it may."""
+
+    def script(received: Received) -> Answer:
+        answer = answer_like_vllm(received)
+        answer.before_head = may_answer
+        return answer
+
+    return script
 
 
 def streamed(received: Received, words: list[str], *, gap: float | Fault | None = None) -> Answer:

@@ -15,7 +15,7 @@ import pytest
 from serving.settings import Settings
 from serving.store.database import Database
 from tests.gateway import MESSAGES, make_alias, make_settings, promote_adapter
-from tests.stack import free_port
+from tests.ports import free_port
 from tests.upstream_server import Answer, FakeEngine, Received
 
 ADAPTER = "support-v1-aaaaaaaa"
@@ -48,7 +48,7 @@ async def test_nobody_is_greeted_before_the_champion_is_proved(
         async with strop_up(settings, database) as (process, url):
             assert process.stdout is not None
             greeting = json.loads(await asyncio.wait_for(process.stdout.readline(), 200))
-            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
                 key = (tmp_path / "admin.key").read_text().strip()
                 answer = await client.post(
                     "/v1/chat/completions",

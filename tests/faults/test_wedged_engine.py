@@ -14,7 +14,7 @@ import psutil
 
 from serving.fleet.program import ChildState, ChildStatus, Pace, Program
 from serving.fleet.supervise import Supervisor
-from tests.stack import free_port
+from tests.ports import free_port
 
 # Answers every GET; has a child of its own in another session, as vLLM has its EngineCore.
 ENGINE = """
@@ -51,7 +51,9 @@ async def test_an_engine_that_hangs_is_killed_and_started_again(tmp_path: Path) 
             second = await running(supervisor, num_restarts=1)
             assert second.exit_status == 128 + signal.SIGKILL
             assert not any(process.is_running() for process in family)
-            assert await answers(client, f"http://127.0.0.1:{port}/health")
+            async with asyncio.timeout(60):
+                while not await answers(client, f"http://127.0.0.1:{port}/health"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
         finally:
             await supervisor.stop()
 

@@ -19,6 +19,7 @@ from tests.upstream_server import (
     Fault,
     Received,
     answer_like_vllm,
+    answer_when,
     fake_engine,
     streamed,
 )
@@ -75,14 +76,16 @@ async def test_a_killed_replica_costs_no_request(
 ) -> None:
     """100 at once, and one of three replicas dies with a third of them: all are answered, once."""
     async with a_gateway_over(3, tmp_path, database) as (gateway, engines):
+        may_answer = asyncio.Event()
         for engine in engines:
-            engine.script = slowly
+            engine.script = answer_when(may_answer)
         asking = asyncio.create_task(crowd(gateway, 100, stream=is_streamed))
         await until(lambda: sum(len(engine.calls) for engine in engines) == 100)
         num_lost = len(engines[0].calls)
         assert num_lost > 20
         engines[0].script = lambda _: Answer(before_head=Fault.RESET)
         engines[0].hang_up()
+        may_answer.set()
         assert statuses(await asking) == {200: 100}
         ends = await gateway.ended(100)
         assert {end.status for end in ends} == {InferenceStatus.OK}
@@ -169,8 +172,12 @@ async def test_more_than_the_queue_holds_is_told_when_to_come_back(
     """503 at once, with Retry-After; those who were let in are answered."""
     routing = {"max_in_flight": 2, "queue_size": 3, "queue_seconds": 60}
     async with a_gateway_over(1, tmp_path, database, **routing) as (gateway, (engine,)):
-        engine.script = slowly
-        answers = await crowd(gateway, 40)
+        may_answer = asyncio.Event()
+        engine.script = answer_when(may_answer)
+        asking = [asyncio.create_task(gateway.chat()) for _ in range(40)]
+        await until(lambda: sum(task.done() for task in asking) == 35)
+        may_answer.set()
+        answers = await asyncio.gather(*asking)
         assert statuses(answers) == {200: 5, 503: 35}
         refused = [answer for answer in answers if answer.status == 503]
         assert {answer.error["code"] for answer in refused} == {"no_capacity"}
@@ -184,7 +191,9 @@ async def test_a_client_that_leaves_the_queue_is_recorded_as_gone(
     """No engine hears of it."""
     async with a_gateway_over(1, tmp_path, database, max_in_flight=1) as (gateway, (engine,)):
         engine.script = lambda _: Answer(before_head=Fault.STALL)
-        first, second = (asyncio.create_task(gateway.chat()) for _ in range(2))
+        first = asyncio.create_task(gateway.chat())
+        await until(lambda: len(engine.calls) == 1)
+        second = asyncio.create_task(gateway.chat())
         await until(lambda: len(gateway.begins()) == 2)
         second.cancel()
         await until(lambda: bool(gateway.ends()))

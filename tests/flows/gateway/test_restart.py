@@ -16,7 +16,8 @@ from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import InferenceStatus
 from tests.gateway import make_key, make_settings, read_journal, until
-from tests.serving import Served, a_free_port, served
+from tests.ports import free_port
+from tests.serving import Served, served
 from tests.upstream_server import FakeEngine, Fault, streamed
 
 CHAT = {"model": "base", "messages": [{"role": "user", "content": "a"}], "stream": True}
@@ -59,7 +60,7 @@ async def test_workers_are_replaced_under_load_without_a_failed_request(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
     """SIGUSR1: every worker is another one afterwards, and no client noticed."""
-    settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2, drain_seconds=30)
+    settings = make_settings(tmp_path, engine, port=free_port(), workers=2, drain_seconds=30)
     engine.script = lambda received: streamed(received, ["a", "b"], gap=0.02)
     async with served(settings, database.url, await make_key(database)) as gateway:
         await until(lambda: len(children_of(gateway)) == 2)
@@ -86,7 +87,7 @@ async def test_a_worker_that_dies_is_replaced(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
     """The other one answers meanwhile, and what both have counted stays counted."""
-    settings = make_settings(tmp_path, engine, port=a_free_port(), workers=2)
+    settings = make_settings(tmp_path, engine, port=free_port(), workers=2)
     async with served(settings, database.url, await make_key(database)) as gateway:
         await until(lambda: len(children_of(gateway)) == 2)
         for _ in range(4):
@@ -106,9 +107,7 @@ async def test_a_second_sigterm_hurries(
     tmp_path: Path, engine: FakeEngine, database: Database, workers: int
 ) -> None:
     """One is heard, and waits for what is under way; the second ends that, told and recorded."""
-    settings = make_settings(
-        tmp_path, engine, port=a_free_port(), workers=workers, drain_seconds=100
-    )
+    settings = make_settings(tmp_path, engine, port=free_port(), workers=workers, drain_seconds=100)
     engine.script = lambda received: streamed(received, ["a", "b"], gap=Fault.STALL)
     async with served(settings, database.url, await make_key(database)) as gateway:
         asking = asyncio.create_task(ask(gateway.session))
@@ -127,7 +126,7 @@ async def test_notice_is_given_before_the_door_is_shut(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
     """With `gateway.notice_seconds`: not ready, and still answering whoever was sent here."""
-    settings = make_settings(tmp_path, engine, port=a_free_port(), notice_seconds=3)
+    settings = make_settings(tmp_path, engine, port=free_port(), notice_seconds=3)
     async with served(settings, database.url, await make_key(database)) as gateway:
         gateway.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
@@ -144,7 +143,7 @@ async def test_a_request_on_its_way_to_a_closing_connection_is_answered(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
     """A kept-alive connection gets one more answer, which says that it closes."""
-    settings = make_settings(tmp_path, engine, port=a_free_port(), drain_seconds=10)
+    settings = make_settings(tmp_path, engine, port=free_port(), drain_seconds=10)
     key = await make_key(database)
     async with served(settings, database.url, key) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", settings.gateway.port)
@@ -152,11 +151,13 @@ async def test_a_request_on_its_way_to_a_closing_connection_is_answered(
         writer.write(request)
         assert (await reader.readuntil(b'"live"}')).startswith(b"HTTP/1.1 200")
         gateway.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.4)
-        writer.write(request)
-        async with asyncio.timeout(20):
-            answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert b"connection: close" in answer.lower()
+        answer = b""
+        async with asyncio.timeout(60):
+            while b"connection: close" not in answer.lower():  # until the signal is heard
+                await asyncio.sleep(0.05)
+                writer.write(request)
+                answer = await reader.readuntil(b'"live"}')
+                assert answer.startswith(b"HTTP/1.1 200")
+            assert await reader.read() == b""
         writer.close()
         assert await end_of(gateway) == 0

@@ -10,7 +10,8 @@ from gateway.serve import uvicorn_config
 from serving.settings import Settings
 from serving.store.database import Database
 from tests.gateway import make_key, make_settings
-from tests.serving import a_free_port, served
+from tests.ports import free_port
+from tests.serving import served
 from tests.upstream_server import FakeEngine
 
 
@@ -22,7 +23,7 @@ async def test_a_gateway_serves_and_stops_on_sigterm(
 
     The one worker is the process that we started: after all that, it holds nothing of the trainer.
     """
-    port = a_free_port()
+    port = free_port()
     settings = make_settings(tmp_path, engine, port=port, workers=workers)
     key = await make_key(database)
     async with served(settings, database.url, key) as gateway:

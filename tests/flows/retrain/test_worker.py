@@ -16,7 +16,7 @@ from retrain.worker import run_jobs, work
 from serving.sections import WorkerSettings
 from serving.settings import Settings
 from serving.store.database import Database, raise_revision
-from tests.stack import free_port
+from tests.ports import free_port
 
 
 async def test_a_new_revision_runs_the_reconciler_at_once(database: Database) -> None:

@@ -12,7 +12,7 @@ from serving.journal.ingest import IngestReport, ingest
 from serving.journal.records import MAGIC
 from serving.sections import WorkerSettings
 from serving.store.database import Database
-from tests.stack import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
-from tests.stack import free_port, stack_environment, wait_until, wait_until_left
+from tests.ports import free_port
+from tests.stack import stack_environment, wait_until, wait_until_left
 
 ONE_SHOT = """
 import time
