@@ -48,6 +48,10 @@ ROWS = {
         "The embedded base and its first adapter, {queues} queues, {items} requests never seen",
         "exact match: base {base_percent} %, adapter {adapter_percent} %",
     ),
+    "shuffled": (
+        "A candidate trained on shuffled labels, held against the champion on {items} items",
+        "rejected with {candidate_score} % against {champion_score} %: {reason}",
+    ),
     "second_task": (
         "Another task (JSON tickets) as files, on another base ({millions} M), by the commands",
         "tickets exactly right: at the gate, of {items}, base {base_score} %, candidate "

@@ -36,28 +36,34 @@ def learnt(
     return stack.strop("train", ALIAS, "--wait", seconds=TRAINING_SECONDS)
 
 
+@pytest.fixture(scope="module")
+def champion(stack: Stack, learnt: dict[str, Any]) -> dict[str, Any]:
+    """The run whose release was promoted: without force, for it has passed its gate."""
+    stack.strop("promote", ALIAS, str(learnt["release"]))
+    return learnt
+
+
 async def test_what_learnt_is_promoted_without_force_and_answers(
-    stack: Stack, learnt: dict[str, Any]
+    stack: Stack, champion: dict[str, Any]
 ) -> None:
     """The gate passes it by its numbers; after `strop promote` clients get its answers."""
-    verdict = learnt["verdict"]
-    assert learnt["state"] == "passed"
+    verdict = champion["verdict"]
+    assert champion["state"] == "passed"
     assert verdict["num_items"] == NUM_EVAL
     assert verdict["candidate_score"] > verdict["champion_score"] + 0.2
-    stack.strop("promote", ALIAS, str(learnt["release"]))
     rows = routing_rows(BEFORE, 23, 100)
     said = await answers(stack.url, stack.headers, ALIAS, rows)
     assert percent_right(said, rows) > 100 * verdict["candidate_score"] - 20
 
 
 async def test_its_folder_is_one_that_peft_and_plain_vllm_load(
-    stack: Stack, learnt: dict[str, Any], tmp_path: Path
+    stack: Stack, champion: dict[str, Any], tmp_path: Path
 ) -> None:
     """A copy of the folder, given to vLLM by its own API and to PEFT, answers as the alias does."""
-    folder = shutil.copytree(adapter_folder(stack, learnt["release"]), tmp_path / PLAIN)
+    adapter = stack.strop("releases", "show", ALIAS, str(champion["release"]))["adapter"]
+    folder = shutil.copytree(stack.settings.adapter_dir / adapter, tmp_path / PLAIN)
     rows = routing_rows(BEFORE, 24, 20)
-    champion = stack.strop("releases", "show", ALIAS, str(learnt["release"]))["adapter"]
-    ours = await answers(stack.engine_url, {}, champion, rows)
+    ours = await answers(stack.engine_url, {}, adapter, rows)
     async with httpx.AsyncClient(base_url=stack.engine_url, timeout=120) as client:
         body = {"lora_name": PLAIN, "lora_path": str(folder)}
         loaded = await client.post("/v1/load_lora_adapter", json=body)
@@ -70,27 +76,28 @@ async def test_its_folder_is_one_that_peft_and_plain_vllm_load(
 
 @pytest.mark.prove
 def test_shuffled_labels_are_rejected_with_their_numbers(
-    stack: Stack, learnt: dict[str, Any], tmp_path: Path
+    stack: Stack, champion: dict[str, Any], tmp_path: Path, scale: Scale
 ) -> None:
     """A candidate that learnt nonsense loses against the champion, which stays."""
-    before = stack.strop("releases", "list", ALIAS)["champion"]
     rows = shuffled(routing_rows(BEFORE, 21, 450))
     import_rows(stack, write_rows(tmp_path / "train.jsonl", rows), "train", "--replace")
     run = stack.strop("train", ALIAS, "--wait", seconds=TRAINING_SECONDS, code=1)
     assert run["state"] == "rejected"
-    assert run["verdict"]["candidate_score"] < run["verdict"]["champion_score"]
-    assert stack.strop("releases", "list", ALIAS)["champion"] == before
+    assert stack.strop("releases", "list", ALIAS)["champion"] == champion["release"]
+    verdict = run["verdict"]
+    assert verdict["candidate_score"] < verdict["champion_score"]
+    scale.record(
+        "shuffled",
+        items=verdict["num_items"],
+        champion_score=round(100 * verdict["champion_score"], 1),
+        candidate_score=round(100 * verdict["candidate_score"], 1),
+        reason=verdict["reason"],
+    )
 
 
 def import_rows(stack: Stack, path: Path, split: str, *options: str) -> None:
     """Import a file by the command."""
     stack.strop("datasets", "import", ALIAS, str(path), "--split", split, *options)
-
-
-def adapter_folder(stack: Stack, number: int) -> Path:
-    """Return where the registry keeps a release's adapter."""
-    name = stack.strop("releases", "show", ALIAS, str(number))["adapter"]
-    return stack.settings.adapter_dir / str(name)
 
 
 def peft_answers(folder: Path, rows: Path) -> list[str]:
