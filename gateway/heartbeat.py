@@ -7,9 +7,11 @@ import socket
 from typing import Final
 
 from gateway.follow import DATABASE_ERRORS, Follower
+from gateway.gauges import Gauges
 from gateway.inference.traffic import Traffic
 from monitoring.metrics import Metrics
 from serving.fleet.proof import Prover
+from serving.journal.health import read_ingested
 from serving.store.database import Database
 from serving.store.tables import GatewayWorker, utc_now
 from serving.store.workers import remove_worker, report_worker
@@ -31,6 +33,7 @@ class Heartbeat:
         prover: Prover,
         traffic: Traffic,
         metrics: Metrics,
+        gauges: Gauges,
     ) -> None:
         self._worker_id = worker_id
         self._database = database
@@ -38,6 +41,7 @@ class Heartbeat:
         self._prover = prover
         self._traffic = traffic
         self._metrics = metrics
+        self._gauges = gauges
         self._started_at = utc_now()
 
     async def run(self) -> None:
@@ -56,11 +60,13 @@ class Heartbeat:
                 logger.exception("The heartbeat failed")
                 self._metrics.failed("heartbeat")
             await asyncio.sleep(_BEAT_SECONDS)
+            self._gauges.show_replicas()
 
     async def beat(self) -> None:
-        """Write the row once."""
+        """Write the row once, and read how far the journal is in the database."""
         async with asyncio.timeout(_WRITE_SECONDS), self._database.session() as session:
             await report_worker(session, self._row())
+            self._gauges.ingested = await read_ingested(session)
 
     async def stop(self) -> None:
         """Take the row away: nobody has to wait for a worker that ended in good order."""

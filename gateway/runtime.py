@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 
 from gateway.follow import DATABASE_ERRORS, Follower
+from gateway.gauges import Gauges
 from gateway.heartbeat import Heartbeat
 from gateway.inference.dispatch import Dispatcher
 from gateway.inference.meter import Meter
@@ -58,6 +59,7 @@ class Runtime:
     traffic: Traffic
     dispatcher: Dispatcher
     metrics: Metrics
+    gauges: Gauges
     tracing: Tracing
     quotas: Quotas
     feedback_limiter: AddressLimiter
@@ -138,7 +140,9 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         tracing = make_tracing(settings, metrics)
         stack.push_async_callback(tracing.close)
         follower = Follower(database, prover, metrics)
-        heartbeat = Heartbeat(worker_id, database, follower, prover, traffic, metrics)
+        dispatcher = Dispatcher(prover, settings, metrics)
+        gauges = Gauges(settings, engines, prover, dispatcher, metrics)
+        heartbeat = Heartbeat(worker_id, database, follower, prover, traffic, metrics, gauges)
         await _load_first_catalog(follower)
         stack.push_async_callback(heartbeat.stop)
         background = [
@@ -159,8 +163,9 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             prover=prover,
             upstream=upstream,
             traffic=traffic,
-            dispatcher=Dispatcher(prover, settings, metrics),
+            dispatcher=dispatcher,
             metrics=metrics,
+            gauges=gauges,
             tracing=tracing,
             quotas=Quotas(limits),
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),

@@ -18,7 +18,6 @@ from gateway.feedback import handle_feedback
 from gateway.inference.life import handle_inference
 from gateway.runtime import Runtime
 from gateway.server import LEAVING
-from serving.journal.segments import count_bytes
 from serving.routing.choose import callable_models
 
 logger = logging.getLogger("strop.gateway")
@@ -90,7 +89,7 @@ async def metrics(request: AnyRequest) -> Response[bytes]:
     """Return Prometheus metrics of all gateway workers of this host."""
     runtime = _runtime(request.scope)
     try:
-        runtime.metrics.set_journal_bytes(count_bytes(runtime.settings.journal_dir))
+        await runtime.gauges.show_journal()
     except OSError as error:
         logger.warning("The journal cannot be measured: %s", error)
         runtime.metrics.failed("journal")

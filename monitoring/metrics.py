@@ -5,34 +5,56 @@ all of them up; the variable has to be set before prometheus_client is first imp
 """
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.types import InferenceStatus
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-_SERVED = ("alias", "release", "arm")
+_SERVED = ("tenant", "alias", "release", "arm")
+_REPLICA = ("pool", "replica")
 _FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _INTER_TOKEN = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 5)
+_QUEUE = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _END_TO_END = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+_Mode = Literal["livesum", "livemin", "livemax", "mostrecent"]
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answered, as labels. `release` is "-" where the base was called by its own name."""
+    """What answered, as labels. All of them are operators' words: no caller can make a series."""
 
+    tenant: str
+    """Whose alias it is; "-", and `release` likewise, where a base was called by its own name."""
     alias: str
     release: str
     arm: str
 
     @property
-    def labels(self) -> tuple[str, str, str]:
+    def labels(self) -> tuple[str, str, str, str]:
         """The values in the metrics' order."""
-        return self.alias, self.release, self.arm
+        return self.tenant, self.alias, self.release, self.arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaState:
+    """What one gateway worker makes of a replica."""
+
+    pool: str
+    replica: str
+    """Its place among the pool's: everybody may read metrics, and URLs are nobody's business."""
+    is_healthy: bool
+    is_ejected: bool
+    num_in_flight: int
 
 
 class Metrics:
@@ -47,43 +69,34 @@ class Metrics:
         self._cost = self._counter("cost", "Share of replicas' hours, at their price.", _SERVED)
         self._first_token = self._seconds("first_token", "Until a stream's first.", _FIRST_TOKEN)
         self._inter_token = self._seconds("inter_token", "Between two events.", _INTER_TOKEN)
-        self._end_to_end = self._seconds("end_to_end", "From request to last byte.", _END_TO_END)
+        self._end_to_end = self._seconds(
+            "end_to_end", "From request to last byte.", _END_TO_END, (*_SERVED, "status")
+        )
         self._errors = self._counter("errors", "Errors answered to clients.", ("code",))
         self._feedback = self._counter("feedback", "Ratings accepted.", ("rating",))
         self._failures = self._counter("failures", "Caught, logged, gone on.", ("where",))
-        self._in_flight = Gauge(
-            "strop_in_flight",
-            "Requests now at an engine.",
-            ("pool",),
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self._queued = Gauge(
-            "strop_queued",
-            "Requests that wait for room at an engine.",
-            ("pool",),
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        self._in_flight = self._sum("in_flight", "Requests under way.", (*_SERVED, "pool"))
+        self._queued = self._sum("queued", "Requests that wait for room.", (*_SERVED, "pool"))
+        self._queue = self._seconds("queue", "Spent waiting for room.", _QUEUE)
         self._shed = self._counter("shed", "Requests sent away for want of room.", ("pool", "why"))
-        self._journal_bytes = Gauge(
-            "strop_journal_bytes",
-            "Journal that is not ingested yet.",
-            registry=self.registry,
-            multiprocess_mode="mostrecent",
-        )
+        self._healthy = self._gauge("replica_healthy", "Found so by all.", _REPLICA, "livemin")
+        self._ejected = self._gauge("replica_ejected", "Found so by any.", _REPLICA, "livemax")
+        self._at_replica = self._sum("replica_in_flight", "Requests there now.", _REPLICA)
+        self._journal_bytes = self._newest("journal_bytes", "Size of the journal's segments.")
+        self._journal_unread = self._newest("journal_unread_bytes", "Not in the database yet.")
+        self._journal_lag = self._newest("journal_lag_seconds", "Age of the oldest of those.")
 
-    def started(self, pool: str) -> None:
-        """Count a request that goes to an engine."""
-        self._in_flight.labels(pool).inc()
+    def started(self, served: Served, pool: str) -> None:
+        """Count a request that begins."""
+        self._in_flight.labels(*served.labels, pool).inc()
 
     def ended(
         self, served: Served, pool: str, status: InferenceStatus, end_to_end_seconds: float
     ) -> None:
         """Count a request that is over, however it ended."""
-        self._in_flight.labels(pool).dec()
+        self._in_flight.labels(*served.labels, pool).dec()
         self._requests.labels(*served.labels, status.value).inc()
-        self._end_to_end.labels(*served.labels).observe(end_to_end_seconds)
+        self._end_to_end.labels(*served.labels, status.value).observe(end_to_end_seconds)
 
     def saw_first_token(self, served: Served, seconds: float) -> None:
         """Record how long a stream's first event took."""
@@ -110,9 +123,15 @@ class Metrics:
         """Count an accepted rating."""
         self._feedback.labels(rating).inc()
 
-    def set_queued(self, pool: str, num_waiting: int) -> None:
-        """Say how many requests wait for an engine of a pool."""
-        self._queued.labels(pool).set(num_waiting)
+    @contextmanager
+    def queueing(self, served: Served, pool: str) -> Iterator[None]:
+        """Count a request as waiting for room while the block runs."""
+        began_at = time.monotonic()
+        with self._queued.labels(*served.labels, pool).track_inprogress():
+            try:
+                yield
+            finally:
+                self._queue.labels(*served.labels).observe(time.monotonic() - began_at)
 
     def shed(self, pool: str, why: str) -> None:
         """Count a request that was sent away because no engine of a pool had room."""
@@ -122,14 +141,25 @@ class Metrics:
         """Count an error that was logged and survived."""
         self._failures.labels(where).inc()
 
-    def set_journal_bytes(self, num_bytes: int) -> None:
-        """Say how much journal waits for ingest."""
+    def saw_replica(self, state: ReplicaState) -> None:
+        """Say how a replica fares, as this worker sees it."""
+        labels = state.pool, state.replica
+        self._healthy.labels(*labels).set(state.is_healthy)
+        self._ejected.labels(*labels).set(state.is_ejected)
+        self._at_replica.labels(*labels).set(state.num_in_flight)
+
+    def saw_journal(self, num_bytes: int, num_unread_bytes: int, lag_seconds: float) -> None:
+        """Say how the journal fares, which all workers of a host share."""
         self._journal_bytes.set(num_bytes)
+        self._journal_unread.set(num_unread_bytes)
+        self._journal_lag.set(lag_seconds)
 
     def render(self) -> bytes:
         """Return the exposition text: of all workers, where there are several."""
-        if MULTIPROCESS_VARIABLE not in os.environ:
+        folder = os.environ.get(MULTIPROCESS_VARIABLE)
+        if folder is None:
             return generate_latest(self.registry)
+        forget_dead_processes(Path(folder))
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call] # it has no annotations
         return generate_latest(everyone)
@@ -137,15 +167,32 @@ class Metrics:
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"strop_{name}", text, labels, registry=self.registry)
 
-    def _seconds(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+    def _seconds(
+        self,
+        name: str,
+        text: str,
+        buckets: tuple[float, ...],
+        labels: tuple[str, ...] = _SERVED,
+    ) -> Histogram:
         return Histogram(
-            f"strop_{name}_seconds", text, _SERVED, registry=self.registry, buckets=buckets
+            f"strop_{name}_seconds", text, labels, registry=self.registry, buckets=buckets
         )
+
+    def _sum(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        """Make a gauge that is what the living workers have together."""
+        return self._gauge(name, text, labels, "livesum")
+
+    def _newest(self, name: str, text: str) -> Gauge:
+        """Make a gauge of what all workers see alike: whoever looked last knows."""
+        return self._gauge(name, text, (), "mostrecent")
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...], mode: _Mode) -> Gauge:
+        return Gauge(f"strop_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
 
 
 def forget_dead_processes(folder: Path) -> None:
-    """Take killed workers out of the gauges: what they had in flight is gone."""
+    """Take dead workers out of the gauges of the living: what they had in flight is gone."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         if not Path(f"/proc/{pid}").exists():
-            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call] # likewise
+            path.unlink(missing_ok=True)  # another worker may be at it, too

@@ -44,11 +44,11 @@ class Capture:
         self.replica: str | None = None
         self.meter: Meter | None = None
         self.trace = trace
+        self.served = order.served
         self._order = order
         self._admission = admission
         self._journal = journal
         self._metrics = metrics
-        self._served = order.served
         self._begun_at = time.monotonic()
         self._http_status: int | None = None
         self._pieces: list[bytes] = []
@@ -59,7 +59,7 @@ class Capture:
     def __enter__(self) -> "Capture":
         if self._order.is_logged:
             self._journal.append(_begin(self._order))
-        self._metrics.started(self._order.choice.pool)
+        self._metrics.started(self.served, self._order.choice.pool)
         return self
 
     def __exit__(
@@ -96,10 +96,10 @@ class Capture:
         now = time.monotonic()
         gap = self._times.add(now)
         if gap is None:
-            self._metrics.saw_first_token(self._served, now - self._begun_at)
+            self._metrics.saw_first_token(self.served, now - self._begun_at)
             self.trace.saw_first_token(now - self._begun_at)
         else:
-            self._metrics.saw_gap(self._served, gap)
+            self._metrics.saw_gap(self.served, gap)
 
     def finish(
         self, status: InferenceStatus, error: str | None = None, answer: bytes | None = None
@@ -114,7 +114,7 @@ class Capture:
         """
         self._is_finished = True
         seconds = time.monotonic() - self._begun_at
-        self._metrics.ended(self._served, self._order.choice.pool, status, seconds)
+        self._metrics.ended(self.served, self._order.choice.pool, status, seconds)
         self.trace.ended(status)
         if answer is not None:
             self._count_tokens(answer)
@@ -123,7 +123,7 @@ class Capture:
             self._admission.num_used = self._order.num_prompt_tokens + self._times.num_events
         busy_ms = self.meter.busy_ms if self.meter else None
         if self.meter and busy_ms is not None:
-            self._metrics.cost(self._served, self.meter.cost_of(busy_ms))
+            self._metrics.cost(self.served, self.meter.cost_of(busy_ms))
         if self._order.is_logged:
             self._write_end(status, error, seconds, busy_ms)
 
@@ -165,7 +165,7 @@ class Capture:
         if usage.prompt_tokens is not None:
             completion = usage.completion_tokens or 0
             self._admission.num_used = usage.prompt_tokens + completion
-            self._metrics.used_tokens(self._served, usage.prompt_tokens, completion)
+            self._metrics.used_tokens(self.served, usage.prompt_tokens, completion)
             self.trace.used_tokens(usage.prompt_tokens, completion)
 
 

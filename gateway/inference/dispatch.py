@@ -69,9 +69,11 @@ class Dispatcher:
             UnavailableError: no replica can answer; or the queue is full, moves too slowly, or was
                 waited in for `routing.queue_seconds`.
         """
-        return self._deal(wanted) or await self._lanes[wanted.pool].wait(
-            partial(self._deal, wanted)
-        )
+        place = self._deal(wanted)
+        if place is None:
+            with self._metrics.queueing(wanted.served, wanted.pool):
+                place = await self._lanes[wanted.pool].wait(partial(self._deal, wanted))
+        return place
 
     def load_of(self, replica: str) -> int:
         """Return how many requests are at a replica now."""

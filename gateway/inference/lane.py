@@ -50,7 +50,6 @@ class Lane:
             raise self._no_room("queue_slow")
         waiter = _Waiter(deal)
         self._waiting.append(waiter)
-        self._metrics.set_queued(self._pool, len(self._waiting))
         self._look_again()
         try:
             async with asyncio.timeout(self._routing.queue_seconds):
@@ -80,7 +79,6 @@ class Lane:
             if waiter.take_turn():
                 self._waiting.remove(waiter)
                 most -= waiter.has_place
-        self._metrics.set_queued(self._pool, len(self._waiting))
 
     def _look_again(self) -> None:
         if self._next_look is None:
@@ -96,7 +94,6 @@ class Lane:
         """Forget one who waits no more; a place that it got at the last moment goes to the next."""
         if waiter in self._waiting:
             self._waiting.remove(waiter)
-            self._metrics.set_queued(self._pool, len(self._waiting))
         elif waiter.has_place:
             waiter.place.result().give_back()
 

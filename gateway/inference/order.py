@@ -43,6 +43,7 @@ class Order:
         """The labels of this request's metrics."""
         alias, release = self.choice.alias, self.choice.release
         return Served(
+            tenant=alias.tenant if alias else "-",
             alias=alias.name if alias else self.asked.model,
             release=str(release.number) if release else "-",
             arm=self.choice.arm.value,

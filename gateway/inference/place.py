@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from monitoring.metrics import Served
 from serving.errors import EngineError
 
 
@@ -14,6 +15,8 @@ class Wanted:
 
     pool: str
     adapter: str | None
+    served: Served
+    """As metrics call it, should it have to wait."""
     session: str | None = None
     """What keeps it at one replica; None: nothing."""
     tried: tuple[str, ...] = ()

@@ -5,19 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from sqlmodel import col, select
 
 from gateway.operations.aliases import describe_aliases
 from gateway.operations.learning import tell_learning
 from gateway.operations.resources import Json, Resources
 from serving.home import holder_of
-from serving.journal.health import JournalHealth, look_at
+from serving.journal.health import JournalHealth, look_at, read_ingested
 from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store import aliases as alias_store
 from serving.store import runs, workers
 from serving.store.aliases import id_of
-from serving.store.tables import GatewayWorker, Replica, Segment
+from serving.store.tables import GatewayWorker, Replica
 from serving.store.usage import AliasUsage, usage_by_alias
 
 _HOUR_MS = 3_600_000
@@ -34,8 +33,7 @@ async def show_status(resources: Resources) -> Json:
         replicas = {row.url: row for row in await workers.list_replicas(session)}
         gateways = await workers.list_live_workers(session)
         used = await usage_by_alias(session)
-        unfinished = select(Segment).where(col(Segment.finished_at).is_(None))
-        ingested = {row.name: row.num_bytes for row in await session.exec(unfinished)}
+        ingested = await read_ingested(session)
     health = await asyncio.to_thread(look_at, settings.journal_dir, ingested)
     pools = [
         describe_pool(pool, [engine.url for engine in resources.engines[pool.name]], replicas)

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
 from serving.journal.reader import age_of_oldest, read_entries
 from serving.journal.records import SUFFIX
 from serving.journal.segments import DAMAGED, REJECTED, Segment, list_segments
+from serving.store import tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,12 @@ class JournalHealth:
     """Segments that were set aside: from somewhere in their middle on they cannot be read."""
     num_rejected: int
     """Records that no row could be made of."""
+
+
+async def read_ingested(session: AsyncSession) -> dict[str, int]:
+    """Return, for each segment that is not finished, how many of its bytes the database has."""
+    found = select(tables.Segment).where(col(tables.Segment.finished_at).is_(None))
+    return {row.name: row.num_bytes for row in await session.exec(found)}
 
 
 def look_at(folder: Path, ingested: Mapping[str, int]) -> JournalHealth:

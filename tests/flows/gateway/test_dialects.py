@@ -158,7 +158,7 @@ async def test_bytes_pass_through_untouched_and_are_counted(
     assert {end.status for end in ends} == {InferenceStatus.OK}
     async with gateway.session.get(f"{gateway.url}/metrics") as response:
         text = await response.text()
-    labels = 'alias="base",arm="base",direction="completion",release="-"'
+    labels = 'alias="base",arm="base",direction="completion",release="-",tenant="-"'
     assert f"strop_tokens_total{{{labels}}} 6.0" in text
 
 

@@ -226,12 +226,15 @@ async def test_metrics_count_what_happened(gateway: Gateway) -> None:
     await gateway.chat(n=100)
     _, headers, text = await get(gateway, "/metrics")
     base = 'alias="base",arm="base",release="-"'
-    assert f'strop_requests_total{{{base},status="ok"}} 2.0' in text
-    tokens = 'alias="base",arm="base",direction="completion",release="-"'
+    ended = f'{base},status="ok",tenant="-"'
+    assert f"strop_requests_total{{{ended}}} 2.0" in text
+    assert f"strop_end_to_end_seconds_count{{{ended}}} 2.0" in text
+    tokens = 'alias="base",arm="base",direction="completion",release="-",tenant="-"'
     assert f"strop_tokens_total{{{tokens}}} 6.0" in text
-    assert f"strop_first_token_seconds_count{{{base}}} 1.0" in text
+    assert f'strop_first_token_seconds_count{{{base},tenant="-"}} 1.0' in text
     assert 'strop_errors_total{code="invalid_value"} 1.0' in text
-    assert 'strop_in_flight{pool="default"} 0.0' in text
+    in_flight = 'alias="base",arm="base",pool="default",release="-",tenant="-"'
+    assert f"strop_in_flight{{{in_flight}}} 0.0" in text
     assert headers["content-type"].startswith("text/plain")
 
 

@@ -3,7 +3,7 @@
 from monitoring.metrics import Metrics, Served
 from serving.types import InferenceStatus
 
-SERVED = Served(alias="support", release="2", arm="champion")
+SERVED = Served(tenant="acme", alias="support", release="2", arm="champion")
 LABELS = 'alias="support",arm="champion",release="2"'
 
 
@@ -11,7 +11,7 @@ def test_two_workers_in_one_process_do_not_meet() -> None:
     """Nothing is global: each has its registry."""
     first, second = Metrics(), Metrics()
     first.ended(SERVED, "default", InferenceStatus.OK, 0.2)
-    line = f'strop_requests_total{{{LABELS},status="ok"}} 1.0'
+    line = f'strop_requests_total{{{LABELS},status="ok",tenant="acme"}} 1.0'
     assert line in first.render().decode()
     assert line not in second.render().decode()
 
@@ -24,6 +24,6 @@ def test_times_and_tokens_carry_alias_release_and_arm() -> None:
     metrics.used_tokens(SERVED, 7, 3)
     text = metrics.render().decode()
     for name in ("first_token", "inter_token"):
-        assert f"strop_{name}_seconds_count{{{LABELS}}} 1.0" in text
-    assert 'direction="prompt",release="2"} 7.0' in text
-    assert 'direction="completion",release="2"} 3.0' in text
+        assert f'strop_{name}_seconds_count{{{LABELS},tenant="acme"}} 1.0' in text
+    assert 'direction="prompt",release="2",tenant="acme"} 7.0' in text
+    assert 'direction="completion",release="2",tenant="acme"} 3.0' in text

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import pytest
 
 from gateway.inference.dispatch import Dispatcher
 from gateway.inference.place import Place, Wanted
-from monitoring.metrics import Metrics
+from monitoring.metrics import Metrics, Served
 from serving.errors import EngineError, UnavailableError
 from serving.fleet.memory import MemoryEngine
 from serving.fleet.proof import Prover
 from serving.settings import Settings
 
 A, B = "http://a:1", "http://b:1"
-BASE = Wanted(pool="default", adapter=None)
+SERVED = Served(tenant="acme", alias="support", release="1", arm="champion")
+QUEUED = 'strop_queued{alias="support",arm="champion",pool="default",release="1",tenant="acme"}'
+BASE = Wanted(pool="default", adapter=None, served=SERVED)
 
 
 class World:
@@ -46,7 +49,7 @@ class World:
     async def fail(self, replica: str) -> None:
         """Have one request fail at a replica."""
         other = B if replica == A else A
-        place = await self.dispatcher.take(Wanted(pool="default", adapter=None, tried=(other,)))
+        place = await self.dispatcher.take(replace(BASE, tried=(other,)))
         with pytest.raises(EngineError), place:
             raise EngineError("It broke.")
 
@@ -75,13 +78,13 @@ async def test_who_finds_no_room_waits_its_turn(world: World) -> None:
     places = [await world.dispatcher.take(BASE) for _ in range(4)]
     first, second = (asyncio.create_task(world.dispatcher.take(BASE)) for _ in range(2))
     await asyncio.sleep(0)
-    assert world.metric('strop_queued{pool="default"} 2.0')
+    assert world.metric(f"{QUEUED} 2.0")
     places[2].give_back()
     assert (await first).replica == places[2].replica
     assert not second.done()
     places[0].give_back()
     assert (await second).replica == places[0].replica
-    assert world.metric('strop_queued{pool="default"} 0.0')
+    assert world.metric(f"{QUEUED} 0.0")
 
 
 async def test_a_full_queue_sends_away_at_once(tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ async def test_a_wait_has_an_end(tmp_path: Path) -> None:
         await world.dispatcher.take(BASE)
     assert caught.value.code == "no_capacity"
     assert world.metric('strop_shed_total{pool="default",why="queue_timeout"} 1.0')
-    assert world.metric('strop_queued{pool="default"} 0.0')
+    assert world.metric(f"{QUEUED} 0.0")
 
 
 @pytest.mark.parametrize("is_dealt", [True, False])
@@ -185,7 +188,7 @@ async def test_a_trial_that_says_nothing_is_repeated(
     await world.fail(A)
     await world.fail(A)
     world.now += 2
-    only_a = Wanted(pool="default", adapter=None, tried=(B,))
+    only_a = replace(BASE, tried=(B,))
     leave(await world.dispatcher.take(only_a))
     assert world.dispatcher.is_ejected(A)
     assert await world.answer(only_a) == A
