@@ -39,7 +39,7 @@ class TrainingState(StrEnum):
     RUNNING = "running"
     DONE = "done"  # the adapter's folder is there
     FAILED = "failed"  # will fail again if nothing changes
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  # told to stop, by us or by the machine's shutdown
     OUT_OF_MEMORY = "out_of_memory"
     LOST = "lost"  # killed, hung, or the machine went down: submit again, it goes on
 
@@ -243,7 +243,9 @@ def _ended(code: int, progress: Progress | None, folder: Path) -> TrainingStatus
         case Exit.DONE:
             return TrainingStatus(TrainingState.DONE, progress)
         case Exit.CANCELLED | 143:  # 143: a trainer that leaves SIGTERM to its default
-            return TrainingStatus(TrainingState.CANCELLED, progress, "It was cancelled.")
+            return TrainingStatus(
+                TrainingState.CANCELLED, progress, "The trainer was told to stop."
+            )
         case Exit.OUT_OF_MEMORY:
             return TrainingStatus(TrainingState.OUT_OF_MEMORY, progress, words)
         case _ if code > _SIGNALLED:

@@ -33,11 +33,9 @@ log = logging.getLogger("strop.retrain")
 MAX_RESTARTS = 5
 """Lost trainings go on from their checkpoint; one that is lost ever again will not get through."""
 
-_ENDS = {
-    TrainingState.FAILED: RunState.FAILED,
-    TrainingState.OUT_OF_MEMORY: RunState.FAILED,
-    TrainingState.CANCELLED: RunState.CANCELLED,
-}
+_LOST = (TrainingState.LOST, TrainingState.CANCELLED)
+"""Nobody of ours stops a trainer whose run is not cancelled: a reboot did, or `systemctl stop`."""
+_FAILED = (TrainingState.FAILED, TrainingState.OUT_OF_MEMORY)
 
 
 async def advance(shop: Shop, run_id: int) -> None:
@@ -103,16 +101,16 @@ async def _follow(shop: Shop, run: Run) -> None:
     assert run.handle is not None
     status = await shop.executor.poll(run.handle)
     await _note_progress(shop, run, status)
-    if status.state is TrainingState.LOST:
+    if status.state in _LOST:
         await _restart(shop, run, status)
     elif status.state is TrainingState.DONE:
         await _register(shop, run)
-    elif status.state in _ENDS:
-        await _end(shop, run, _ENDS[status.state], status.message)
+    elif status.state in _FAILED:
+        await _end(shop, run, RunState.FAILED, status.message)
 
 
 async def _restart(shop: Shop, run: Run, status: TrainingStatus) -> None:
-    """Let a trainer that was killed go on from its last checkpoint."""
+    """Let a trainer that was stopped go on from its last checkpoint."""
     if run.num_restarts >= MAX_RESTARTS:
         words = f"The trainer was lost {MAX_RESTARTS + 1} times. {status.message}"
         await _end(shop, run, RunState.FAILED, words)

@@ -66,16 +66,9 @@ async def test_too_few_rows_fail_with_the_count_missing(world: World) -> None:
     assert not list(world.settings.dataset_dir.glob("*"))
 
 
-@pytest.mark.parametrize(
-    ("end", "state"),
-    [
-        (TrainingState.FAILED, RunState.FAILED),
-        (TrainingState.OUT_OF_MEMORY, RunState.FAILED),
-        (TrainingState.CANCELLED, RunState.CANCELLED),
-    ],
-)
+@pytest.mark.parametrize("end", [TrainingState.FAILED, TrainingState.OUT_OF_MEMORY])
 async def test_a_trainer_that_ends_badly_ends_the_run_with_its_words(
-    world: World, end: TrainingState, state: RunState
+    world: World, end: TrainingState
 ) -> None:
     """The champion is untouched; another run can begin."""
     await world.import_all()
@@ -83,7 +76,7 @@ async def test_a_trainer_that_ends_badly_ends_the_run_with_its_words(
     world.end_training(run, end, "loss is NaN\0")
     await advance_runs(world.shop)
     run = await world.run(run.id)
-    assert (run.state, run.error) == (state, "loss is NaN")
+    assert (run.state, run.error) == (RunState.FAILED, "loss is NaN")
     assert [release.number for release in await world.releases()] == [1]
     await world.queue()
 
@@ -98,6 +91,15 @@ async def test_a_broken_adapter_is_not_registered(world: World) -> None:
     assert (await world.run(run.id)).state is RunState.FAILED
     assert [release.number for release in await world.releases()] == [1]
     assert not list(world.settings.adapter_dir.glob("*"))
+
+
+async def test_a_trainer_that_a_shutdown_stopped_goes_on(world: World) -> None:
+    """SIGTERM that no cancel sent, from a reboot or `systemctl stop`: the run is not cancelled."""
+    await world.import_all()
+    run = await world.advance_to(await world.queue(), RunState.TRAINING)
+    world.end_training(run, TrainingState.CANCELLED, "The trainer was told to stop.")
+    await advance_runs(world.shop)
+    assert await world.advance_to(run, RunState.PASSED)
 
 
 async def test_a_lost_trainer_goes_on_but_not_for_ever(world: World) -> None:
