@@ -181,6 +181,8 @@ async def _promote(shop: Shop, run: Run) -> None:
     except UnavailableError:
         raise
     except StropError as error:
+        if error.code == swap.WALK_UNDER_WAY:
+            raise UnavailableError(error.message) from error
         log.warning("run %s passed, and its release was not promoted: %s", run.id, error.message)
         await _end(shop, run, RunState.PASSED, error.message)
     else:

@@ -123,10 +123,20 @@ class World:
             return await get_run(session, run_id)
 
     async def advance_to(self, run: Run, *states: RunState) -> Run:
-        """Advance until the run is in one of these states; trainings come to a good end."""
+        """Advance until the run is in one of these states; one that passed is promoted too."""
+        return await self.advance_until(
+            run,
+            lambda found: (
+                found.state in states
+                and (found.ended_at is not None or found.state is not RunState.PASSED)
+            ),
+        )
+
+    async def advance_until(self, run: Run, is_there: Callable[[Run], bool]) -> Run:
+        """Advance until the run is as wanted; trainings come to a good end."""
         for _ in range(50):
             found = await self.run(run.id)
-            if found.state in states and (found.ended_at or found.state is not RunState.PASSED):
+            if is_there(found):
                 return found
             if found.state is RunState.TRAINING:
                 self.finish_training(found)

@@ -38,6 +38,9 @@ log = logging.getLogger("strop.serving")
 
 Engines = Mapping[str, tuple[Engine, ...]]
 
+WALK_UNDER_WAY = "walk_under_way"
+"""The code of the conflict that is over in a moment."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Walk:
@@ -136,7 +139,8 @@ async def _only_walk(database: Database, alias_id: int) -> AsyncGenerator[None]:
         if not is_ours:
             raise ConflictError(
                 "Another promotion or rollback of this alias is under way. "
-                "Look at its outcome, then try again."
+                "Look at its outcome, then try again.",
+                code=WALK_UNDER_WAY,
             )
         yield
 

@@ -132,11 +132,7 @@ async def test_an_engine_that_is_away_is_waited_for(world: World) -> None:
     assert run.state is RunState.EVALUATING
     assert "healthy" in (run.error or "")
     world.engine.restart()
-    for _ in range(20):
-        await advance_runs(world.shop)
-        run = await world.run(run.id)
-        if run.state is RunState.PASSED:
-            break
+    run = await world.advance_until(run, lambda found: found.state is RunState.PASSED)
     assert run.ended_at is None
     world.engine.is_down = True
     await advance_runs(world.shop)
@@ -144,6 +140,20 @@ async def test_an_engine_that_is_away_is_waited_for(world: World) -> None:
     world.engine.restart()
     run = await world.advance_to(run, RunState.PASSED)
     assert (await world.champion(), run.error) == (2, None)
+
+
+async def test_another_walk_of_the_alias_is_waited_for(world: World) -> None:
+    """Somebody promotes or rolls back in the moment of the swap: the win is not lost."""
+    await world.import_all()
+    run = await world.queue(Trigger.PERIOD, period="2026Q4")
+    await world.advance_until(run, lambda found: found.state is RunState.PASSED)
+    async with world.database.lock(f"alias/{world.alias.id}"):
+        await advance_runs(world.shop)
+    waiting = await world.run(run.id)
+    assert waiting.ended_at is None
+    assert "under way" in (waiting.error or "")
+    ended = await world.advance_to(run, RunState.PASSED)
+    assert (await world.champion(), ended.error) == (2, None)
 
 
 async def test_the_reconciler_leaves_a_candidate_loaded(world: World) -> None:
