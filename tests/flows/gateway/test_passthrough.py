@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from tests.gateway import MESSAGES, Answered, Gateway
 from tests.scale import examples
 from tests.unit.gateway.test_events import DONE, LINE_ENDS, USAGE, bodies, cut
 from tests.upstream_server import Answer, FakeEngine, Fault
+
+pytestmark = pytest.mark.timeout(3600)  # the full counts
 
 # The gateway is one for all examples; its engine is told anew what to say for each.
 through_the_gateway = settings(
