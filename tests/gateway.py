@@ -21,7 +21,7 @@ from serving.ids import make_sign_key
 from serving.journal.frames import read_batch
 from serving.journal.reader import decode
 from serving.journal.records import Begin, End, Record
-from serving.journal.segments import list_segments
+from serving.journal.segments import Segment, list_segments
 from serving.settings import Settings
 from serving.store.aliases import create_alias, id_of
 from serving.store.database import Database, raise_revision
@@ -107,10 +107,13 @@ class Gateway:
 
 def read_journal(settings: Settings) -> list[Record]:
     """Return every record of a home's journal."""
-    found = []
-    for segment in list_segments(settings.journal_dir):
-        batch = read_batch(segment.path, 0, 2**30)
-        found += [decode(frame.payload) for frame in batch.frames]
+    segments = list_segments(settings.journal_dir)
+    return [record for segment in segments for record in records_of(segment)]
+
+
+def records_of(segment: Segment) -> list[Record]:
+    """Return every record of a segment."""
+    found = [decode(frame.payload) for frame in read_batch(segment.path, 0, 2**30).frames]
     return [record for record in found if record is not None]
 
 

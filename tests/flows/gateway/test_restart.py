@@ -10,15 +10,17 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.journal.records import Begin, End
+from serving.journal.segments import list_segments
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import InferenceStatus
-from tests.gateway import make_key, make_settings, read_journal, until
+from tests.gateway import make_key, make_settings, read_journal, records_of, until
 from tests.ports import free_port
 from tests.serving import Served, served
-from tests.upstream_server import FakeEngine, Fault, streamed
+from tests.upstream_server import FakeEngine, Fault, answer_like_vllm, streamed
 
 CHAT = {"model": "base", "messages": [{"role": "user", "content": "a"}], "stream": True}
 
@@ -83,23 +85,71 @@ async def test_workers_are_replaced_under_load_without_a_failed_request(
     assert statuses(settings) == {InferenceStatus.OK: outcomes.total()}
 
 
-async def test_a_worker_that_dies_is_replaced(
+async def test_a_worker_that_dies_is_replaced_and_missed_in_no_sum(
     tmp_path: Path, engine: FakeEngine, database: Database
 ) -> None:
-    """The other one answers meanwhile, and what both have counted stays counted."""
+    """The other one answers meanwhile. What both have counted stays counted, by whichever worker is
+    asked; what the dead one had under way is under way no more.
+    """
     settings = make_settings(tmp_path, engine, port=free_port(), workers=2)
     async with served(settings, database.url, await make_key(database)) as gateway:
         await until(lambda: len(children_of(gateway)) == 2)
         for _ in range(4):
             assert await ask(gateway.session) == "200 whole"
-        before = children_of(gateway)
-        os.kill(min(before), signal.SIGKILL)
-        await until(lambda: len(children_of(gateway) - before) == 1, seconds=100)
-        address = f"http://127.0.0.1:{settings.gateway.port}/metrics"
-        async with aiohttp.ClientSession() as fresh, fresh.get(address) as response:
-            assert 'status="ok"} 4.0' in await response.text()
+        engine.script = lambda received: streamed(received, ["a", "b"], gap=Fault.STALL)
+        asking = []
+        while len(held := under_way(settings)) < 2:
+            asking.append(asyncio.create_task(ask(gateway.session)))
+            await until(lambda: under_way(settings).total() == len(asking))
+        dying, living = sorted(held)
+        await reads(gateway, in_flight=held.total(), ended=4, tokens=12, healthy=1)
+        os.kill(dying, signal.SIGKILL)
+        await reads(gateway, in_flight=held[living], ended=4, tokens=12, healthy=1)
+        await until(lambda: len(children_of(gateway) - {dying, living}) == 1, seconds=100)
+        engine.script = answer_like_vllm
+        for _ in range(4):
+            assert await ask(gateway.session) == "200 whole"
+        await reads(gateway, in_flight=held[living], ended=8, tokens=24, healthy=1)
+        engine.hang_up()
+        await asyncio.gather(*asking, return_exceptions=True)
         gateway.process.send_signal(signal.SIGTERM)
         assert await end_of(gateway) == 0
+
+
+def under_way(settings: Settings) -> Counter[int]:
+    """Count the requests that have begun and not ended, by their worker's process id."""
+    ids: dict[int, set[str]] = {}
+    for segment in list_segments(settings.journal_dir):
+        running = ids.setdefault(int(segment.worker_id.split("-")[-2]), set())
+        for record in records_of(segment):
+            running ^= {record.id}
+    return Counter({pid: len(running) for pid, running in ids.items() if running})
+
+
+async def reads(gateway: Served, **wanted: float) -> None:
+    """Wait until /metrics of whichever workers answer reads so, six times in a row."""
+    num_right = 0
+    async with asyncio.timeout(60):
+        while num_right < 6:
+            async with gateway.session.get("/metrics") as response:
+                found = await response.text()
+            read = {
+                "in_flight": total(found, "strop_in_flight"),
+                "ended": total(found, "strop_requests_total", status="ok"),
+                "tokens": total(found, "strop_tokens_total", direction="completion"),
+                "healthy": total(found, "strop_replica_healthy", replica="0"),
+            }
+            num_right = num_right + 1 if read == wanted else 0
+
+
+def total(text: str, name: str, **labels: str) -> float:
+    """Add up a metric's samples that carry these labels."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
