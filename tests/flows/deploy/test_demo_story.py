@@ -25,6 +25,7 @@ from serving.errors import ConfigurationError, StropError
 from serving.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[3]
+PER_SECOND = 150
 FELL = "Quality fell: 80 of 120 ratings are thumbs-down"
 
 
@@ -49,7 +50,7 @@ class PlayedStrop:
         if words[-1] == "eval":
             self.evaluations += 1
         if (words[-1], self.evaluations) in (("train", 1), ("eval", 2)):
-            begun = {"id": self.evaluations, "reason": FELL, "dataset": 1}
+            begun = {"id": self.evaluations, "reason": FELL, "dataset": 1, "progress": {"step": 9}}
             self.run = {**begun, "state": "queued", "ended_at": None}
         return {}
 
@@ -105,15 +106,18 @@ class PlayedStrop:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage on a played Strop, with people who are in a hurry."""
+    for pace in ("BUSY", "QUIET"):
+        monkeypatch.setattr(f"deploy.demo.story.{pace}", PER_SECOND)
+    monkeypatch.setattr("deploy.demo.stage._POLL_SECONDS", 0.1)
     world = World()
     strop = PlayedStrop(world)
     house = cast(House, strop)
     strop.settings = Settings(home=tmp_path)  # type: ignore[attr-defined] # what acts read of it
     made = Stage(house, world)
     line = Line(strop.client, "key", made.record.failures)
-    users = Users(line, ALIAS, world, made.record, made.clock, per_second=150)
+    users = Users(line, ALIAS, world, made.record, made.clock, per_second=PER_SECOND)
     made.people = [users, Reviewers(line, ALIAS, world)]
     return made
 
@@ -137,7 +141,7 @@ async def test_the_story_is_told_to_its_end(stage: Stage) -> None:
     output = io.StringIO()
     view = LineView(Console(file=output))
     people = [one.run() for one in stage.people]
-    await asyncio.wait_for(alongside(tell(), stage.watch(), view.watch(stage), *people), 100)
+    await asyncio.wait_for(alongside(tell(), stage.watch(), view.watch(stage), *people), 250)
     assert unmet(stage.record) == []
     marks = [event.mark for event in stage.record.events if event.mark]
     assert marks == ["base", "train", "v1", "change", "fell", "train", "v2"]
