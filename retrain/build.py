@@ -17,7 +17,7 @@ from retrain.examples import Example
 from retrain.freeze import folder_of, save_dataset, write_files
 from retrain.importing import add_evaluation_set
 from retrain.sources import Gathered, select_rows
-from retrain.split import MIN_TEST_ITEMS, Parts, place_rows
+from retrain.split import MIN_TEST_ITEMS, Parts, place_rows, take_apart
 from serving.errors import InvalidRequestError
 from serving.ids import load_signer
 from serving.settings import Settings
@@ -93,9 +93,11 @@ def _divide(
     key: bytes,
 ) -> Material:
     selection = select_rows(gathering.rows, gathering.judgements, evaluation)
+    placed = place_rows(selection.kept, key, wants_test=evaluation_set is None)
+    parts, num_overlapping = take_apart(placed)
     return Material(
-        parts=place_rows(selection.kept, key, wants_test=evaluation_set is None),
-        dropped=gathering.left_out + selection.dropped,
+        parts=parts,
+        dropped=gathering.left_out + selection.dropped + Counter(overlap=num_overlapping),
         evaluation_set=evaluation_set,
     )
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from math import ceil
 
 from retrain.examples import Example
-from retrain.overlap import normalise
+from retrain.overlap import OverlapIndex, normalise
 from retrain.sources import Gathered
 
 MIN_TEST_ITEMS = 500
@@ -53,6 +53,20 @@ def place_rows(rows: Sequence[Gathered], key: bytes, *, wants_test: bool) -> Par
     test = _whole_groups(groups, _num_test(len(rows)) if wants_test else 0)
     valid = test + _whole_groups(groups[test:], ceil((len(rows) - test) * VALIDATION_SHARE))
     return Parts(train=placed[valid:], valid=placed[test:valid], test=placed[:test])
+
+
+def take_apart(parts: Parts) -> tuple[Parts, int]:
+    """Take out of training and validation what overlaps the test, though its group is another.
+
+    Returns:
+        The parts, and how many rows were taken out.
+    """
+    index = OverlapIndex(row.example for row in parts.test)
+    train, valid = (
+        [row for row in part if not index.holds(row.example)] for part in (parts.train, parts.valid)
+    )
+    num_rows = len(parts.train) + len(parts.valid) - len(train) - len(valid)
+    return Parts(train=train, valid=valid, test=parts.test), num_rows
 
 
 def num_rows_needed(num_train: int, *, wants_test: bool) -> int:
