@@ -88,7 +88,7 @@ def dataset_folder(settings: Settings, dataset: Dataset) -> Path:
 
 def _divide(
     gathering: Gathering,
-    evaluation: Sequence[Example],
+    evaluation: Sequence[Sequence[Example]],
     evaluation_set: EvaluationSet | None,
     key: bytes,
 ) -> Material:

@@ -52,15 +52,18 @@ async def gather(session: AsyncSession, alias: Alias) -> Gathering:
     return gathering
 
 
-async def gather_evaluation(session: AsyncSession, alias: Alias) -> list[Example]:
-    """Return the items of all of the alias's evaluation sets, old ones too."""
-    contents = await session.exec(
-        select(ExampleRow.content).where(
+async def gather_evaluation(session: AsyncSession, alias: Alias) -> list[list[Example]]:
+    """Return the items of each of the alias's evaluation sets, old ones too."""
+    rows = await session.exec(
+        select(ExampleRow.evaluation_set_id, ExampleRow.content).where(
             ExampleRow.alias_id == alias.id, col(ExampleRow.evaluation_set_id).is_not(None)
         )
     )
     own = await _system_prompts(session, alias.id)
-    return [_example_of(content, own) for content in contents]
+    sets: dict[int | None, list[Example]] = {}
+    for set_id, content in rows:
+        sets.setdefault(set_id, []).append(_example_of(content, own))
+    return list(sets.values())
 
 
 async def items_of(session: AsyncSession, evaluation_set: EvaluationSet) -> list[Example]:

@@ -1,10 +1,10 @@
-"""Overlap: which rows an evaluation set holds already, whole or in long passages."""
+"""Overlap: which rows evaluation sets hold already, whole or in long passages."""
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 from retrain.examples import Example
@@ -18,12 +18,13 @@ SHORT_ITEM = 20  # words
 
 
 class OverlapIndex:
-    """Knows the prompts of an evaluation set, whole and by their word n-grams."""
+    """Knows the prompts of evaluation sets, whole and by their word n-grams."""
 
-    def __init__(self, evaluation: Iterable[Example]) -> None:
-        self._prompts = {normalise(example.prompt_text) for example in evaluation}
-        seen = Counter(ngram for prompt in self._prompts for ngram in ngrams(prompt))
-        shared = {ngram for ngram, count in seen.items() if count > 1}
+    def __init__(self, sets: Iterable[Iterable[Example]]) -> None:
+        """`sets`: the items of each; what repeats from one revision to the next is an item's own."""
+        prompts = [{normalise(example.prompt_text) for example in items} for items in sets]
+        self._prompts = set[str]().union(*prompts)
+        shared = set[str]().union(*map(shared_ngrams, prompts))
         self._ngrams = {
             ngram
             for prompt in self._prompts
@@ -49,6 +50,15 @@ def ngrams(text: str, sizes: Sequence[int] = (SHORT_NGRAM, LONG_NGRAM)) -> set[s
     return {
         " ".join(words[at : at + size]) for size in sizes for at in range(len(words) - size + 1)
     }
+
+
+def shared_ngrams(prompts: Set[str]) -> set[str]:
+    """Return the n-grams that several prompts of a set hold; turns of one conversation are one."""
+    # In this order a prompt comes right before those that go on from it.
+    ordered = pairwise([*sorted(prompts), ""])
+    whole = [prompt for prompt, following in ordered if not following.startswith(f"{prompt} ")]
+    seen = Counter(ngram for prompt in whole for ngram in ngrams(prompt))
+    return {ngram for ngram, count in seen.items() if count > 1}
 
 
 def own_passages(text: str, shared: Set[str]) -> list[str]:

@@ -48,9 +48,11 @@ class Selection:
 
 
 def select_rows(
-    gathered: Sequence[Gathered], judgements: Sequence[Judgement], evaluation: Sequence[Example]
+    gathered: Sequence[Gathered],
+    judgements: Sequence[Judgement],
+    evaluation: Sequence[Sequence[Example]],
 ) -> Selection:
-    """Drop what newer reviews contradict, what repeats, and what the evaluation holds."""
+    """Drop what newer reviews contradict, what repeats, and what an evaluation set holds."""
     selection = Selection(list(gathered))
     reviews = _by_output(judgements)
     _drop(selection, "contradicted", lambda row: _is_contradicted(row, reviews))

@@ -61,7 +61,7 @@ def take_apart(parts: Parts) -> tuple[Parts, int]:
     Returns:
         The parts, and how many rows were taken out.
     """
-    index = OverlapIndex(row.example for row in parts.test)
+    index = OverlapIndex([[row.example for row in parts.test]])
     train, valid = (
         [row for row in part if not index.holds(row.example)] for part in (parts.train, parts.valid)
     )

@@ -79,6 +79,6 @@ def test_what_an_evaluation_set_holds_never_trains() -> None:
         row(f"{instruction}\n\nHello, {passage}! Thanks a lot to everyone."),
         row(f"{instruction}\n\nthe mixer has no lid"),
     ]
-    selection = select_rows(rows, [], held_out)
+    selection = select_rows(rows, [], [held_out])
     assert selection.kept == rows[2:]
     assert selection.dropped["overlap"] == 2
