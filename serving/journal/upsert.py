@@ -22,11 +22,12 @@ _INSERT = (
     "INSERT INTO {table} AS old ({names}) SELECT * FROM {rows} "
     "ON CONFLICT DO NOTHING RETURNING {returned}"
 )
-# The times name the partitions to look into. An end may come after its worker was given up.
+# The times name the partitions to look into. An end may come after its worker was given up, but
+# not twice: a request that ended as interrupted has its length, one that was given up has none.
 _FINISH = (
     "UPDATE {table} AS old SET {changes} FROM {rows} AS new ({names}) "
     "WHERE old.id = new.id AND old.begun_at = new.begun_at "
-    "AND old.begun_at BETWEEN {first} AND {last} AND old.status IN ('running', 'interrupted') "
+    "AND old.begun_at BETWEEN {first} AND {last} AND old.end_to_end_ms IS NULL "
     "RETURNING {returned}"
 )
 _ID: Final = sql.SQL("old.id")

@@ -55,6 +55,18 @@ async def test_tokens_are_counted_once_when_an_inference_ends(
     ]
 
 
+async def test_what_a_shutdown_cut_short_is_counted_once(
+    database: Database, tmp_path: Path
+) -> None:
+    """Its end says `interrupted`; a copy of that end under another name is no news."""
+    begin = make_begin(key_id="a")
+    end = make_end(begin, status=InferenceStatus.INTERRUPTED, busy_ms=20.0)
+    await take_in(database, tmp_path / "1", begin, end)
+    await take_in(database, tmp_path / "2", begin, end)
+    (row,) = await used(database)
+    assert (row["tokens"], row["busy_ms"]) == (8, 20.0)
+
+
 async def test_hanging_up_is_no_way_around_a_budget(database: Database, tmp_path: Path) -> None:
     """Without the engine's word, 4 bytes of request and answer are a token; an error costs none."""
     gone, failed = make_begin("x" * 4000, key_id="gone"), make_begin(key_id="failed")
