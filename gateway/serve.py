@@ -51,8 +51,13 @@ def serve(settings: Settings, url: str) -> None:
         return
     share_metrics(settings.home / "metrics")
     main = partial(_run_worker, settings.model_dump_json(), url)
-    leave_seconds = gateway.notice_seconds + gateway.drain_seconds
-    Workers(main, config.bind_socket(), gateway.workers, leave_seconds).run()
+    Workers(
+        main,
+        config.bind_socket(),
+        gateway.workers,
+        leave_seconds=gateway.notice_seconds + gateway.drain_seconds,
+        patience_seconds=gateway.patience_seconds,
+    ).run()
 
 
 def _run_worker(settings: str, url: str, listener: socket.socket, line: Connection) -> None:

@@ -7,6 +7,7 @@ readiness off ──notice_seconds──► no new connections ──drain_secon
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -36,14 +37,22 @@ class LeavingServer(uvicorn.Server):
         self._notice_seconds = notice_seconds
         self._is_alone = is_alone
         self._is_hurried = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.on_started: Callable[[], None] | None = None
         """Called before the first request is answered."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, and say so."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started and self.on_started is not None:
             self.on_started()
+
+    def call_soon(self, act: Callable[[], None]) -> None:
+        """Have the event loop do something, from any thread; nothing once it has ended."""
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(act)
 
     def leave(self, *, with_notice: bool = True) -> None:
         """Begin to leave, if that has not begun."""

@@ -23,6 +23,7 @@ from serving.errors import ConfigurationError
 logger = logging.getLogger("strop.gateway")
 
 _LOOK_SECONDS: Final = 0.1
+_ASK_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 1.0
 _START_SECONDS: Final = 120.0
 _OVERTIME_SECONDS: Final = 10.0
@@ -37,6 +38,8 @@ class Word(StrEnum):
     LEAVE = "leave"
     MAKE_ROOM = "make room"  # leave, another has taken your place: nobody needs notice of it
     HURRY = "hurry"
+    ASK = "ask"  # the supervisor: does your event loop turn?
+    HERE = "here"  # the worker's event loop: it does
 
 
 Main = Callable[[socket.socket, Connection], None]
@@ -51,13 +54,29 @@ class Workers:
     """
 
     def __init__(
-        self, main: Main, listener: socket.socket, count: int, leave_seconds: float
+        self,
+        main: Main,
+        listener: socket.socket,
+        count: int,
+        *,
+        leave_seconds: float,
+        patience_seconds: float,
     ) -> None:
-        """Prepare; `leave_seconds` is what a worker may take to leave before it is killed."""
+        """Prepare.
+
+        Args:
+            main: what a worker runs.
+            listener: the port's socket.
+            count: how many workers there are.
+            leave_seconds: what a worker may take to leave before it is killed.
+            patience_seconds: a worker in service whose event loop stands still for longer is
+                killed, and another one put in its place.
+        """
         self._main = main
         self._listener = listener
         self._count = count
         self._leave_seconds = leave_seconds
+        self._patience_seconds = patience_seconds
         self._workers: list[_Worker] = []
         self._leaving: list[_Worker] = []
         self._to_replace: list[_Worker] = []
@@ -87,14 +106,26 @@ class Workers:
             self._is_restart_wanted = False
             self._to_replace = list(self._workers)
             logger.info("Replacing %d workers", self._count)
+        for worker in self._workers:
+            worker.listen()
+        self._end_stuck()
         self._revive()
         self._replace_next()
         self._leaving = [worker for worker in self._leaving if worker.is_still_leaving()]
 
+    def _end_stuck(self) -> None:
+        """Kill workers that take connections and answer nobody."""
+        for worker in self._workers:
+            if worker.is_ready and worker.stuck_seconds(_LOOK_SECONDS) > self._patience_seconds:
+                logger.error(
+                    "Worker %s has not moved for %g s; killing it",
+                    worker.pid,
+                    self._patience_seconds,
+                )
+                worker.kill()
+
     def _revive(self) -> None:
         """Start a worker in the place of each that died."""
-        for worker in self._workers:
-            worker.listen()
         for place, worker in enumerate(self._workers):
             if worker.is_alive:
                 continue
@@ -165,6 +196,8 @@ class _Worker:
         theirs.close()
         self._started_at = time.monotonic()
         self._kill_at = float("inf")
+        self._silent_seconds = 0.0
+        self._is_asked = False
         self.is_ready = False
 
     @property
@@ -192,6 +225,22 @@ class _Worker:
                 # Read first: what is not taken, the end too, is there for ever.
                 said = self._line.recv()
                 self.is_ready = self.is_ready or said == Word.READY
+                self._is_asked = self._is_asked and said != Word.HERE
+                self._silent_seconds = 0.0
+
+    def stuck_seconds(self, passed: float) -> float:
+        """Return for how long its event loop has not answered, and ask it now and then.
+
+        Args:
+            passed: seconds since this was called last, as far as we have been looking: while the
+                whole family is stopped, nobody is stuck.
+        """
+        self._silent_seconds += passed
+        if not self._is_asked and self._silent_seconds >= _ASK_SECONDS:
+            # One question at a time: a worker that is stuck would have its line filled.
+            self._is_asked = True
+            self.tell(Word.ASK)
+        return self._silent_seconds
 
     def tell(self, word: Word) -> None:
         with suppress(OSError):  # it has ended already
@@ -216,14 +265,14 @@ class _Worker:
 
 def serve_as_worker(server: LeavingServer, listener: socket.socket, line: Connection) -> None:
     """Run a worker's server, as its supervisor says; without a supervisor, leave."""
-    server.on_started = partial(_say_ready, line)
+    server.on_started = partial(_say, line, Word.READY)
     threading.Thread(target=_obey, args=(server, line), daemon=True).start()
     server.run([listener])
 
 
-def _say_ready(line: Connection) -> None:
+def _say(line: Connection, word: Word) -> None:
     with suppress(OSError):  # the supervisor is gone, which `_obey` notices
-        line.send(Word.READY)
+        line.send(word)
 
 
 def _obey(server: LeavingServer, line: Connection) -> None:
@@ -235,5 +284,8 @@ def _obey(server: LeavingServer, line: Connection) -> None:
             return
         if word == Word.HURRY:
             server.hurry()
+        elif word == Word.ASK:
+            # In the loop, not here: this thread runs on while the loop stands still.
+            server.call_soon(partial(_say, line, Word.HERE))
         else:
             server.leave(with_notice=word == Word.LEAVE)

@@ -1,0 +1,122 @@
+"""Workers that stand still: alive, taking connections, and answering nobody."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+from collections import Counter
+from contextlib import closing
+from http.client import HTTPConnection
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import aiohttp
+import pytest
+import uvicorn
+from litestar.types import Receive, Scope, Send
+
+from gateway.server import LeavingServer
+from gateway.workers import Workers, serve_as_worker
+from serving.journal.segments import list_segments
+from serving.settings import Settings
+from serving.store.database import Database
+from tests.flows.gateway.test_restart import ask, children_of, end_of
+from tests.gateway import make_key, make_settings, until
+from tests.ports import free_port
+from tests.serving import served
+from tests.upstream_server import FakeEngine, streamed
+
+WORDS = ["a", "b"]
+
+
+def who_answered(settings: Settings) -> set[int]:
+    """Return the process ids of workers that have recorded something."""
+    segments = list_segments(settings.journal_dir)
+    return {int(segment.worker_id.split("-")[-2]) for segment in segments}
+
+
+async def test_a_worker_that_is_stopped_is_replaced_and_the_other_answers_meanwhile(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """Only what it was answering is lost, and nobody kills the one that is well."""
+    settings = make_settings(tmp_path, engine, port=free_port(), workers=2, patience_seconds=4)
+    engine.script = lambda received: streamed(received, WORDS, gap=0.02)
+    async with served(settings, database.url, await make_key(database)) as gateway:
+        while len(who_answered(settings)) < 2:
+            await asyncio.gather(*(ask(gateway.session) for _ in range(20)))
+        stuck, well = who_answered(settings)
+        outcomes, is_over = Counter[str](), asyncio.Event()
+
+        async def call_on() -> None:
+            while not is_over.is_set():
+                try:
+                    outcomes[await ask(gateway.session)] += 1
+                except aiohttp.ClientError:
+                    outcomes["lost"] += 1
+
+        calling = [asyncio.create_task(call_on()) for _ in range(4)]
+        await until(lambda: outcomes.total() > 20)
+        os.kill(stuck, signal.SIGSTOP)
+        for _ in range(10):
+            assert await ask(gateway.session) == "200 whole"
+        assert children_of(gateway) == {stuck, well}
+        await until(lambda: stuck not in children_of(gateway), seconds=100)
+        await until(lambda: len(children_of(gateway)) == 2, seconds=100)
+        assert well in children_of(gateway)
+        is_over.set()
+        await asyncio.gather(*calling)
+        assert set(outcomes) <= {"200 whole", "lost"}
+        assert outcomes["lost"] <= len(calling)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await end_of(gateway) == 0
+
+
+@pytest.mark.prove
+def test_an_event_loop_that_never_comes_back_is_noticed() -> None:
+    """The worker's other threads run on, and do not speak for it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        supervisor = multiprocessing.get_context("spawn").Process(
+            target=supervise, args=(listener,)
+        )
+        supervisor.start()
+    try:
+        first = get(port, "/")
+        with pytest.raises(ConnectionError):
+            get(port, "/turn-for-ever")
+        assert get(port, "/") != first
+        assert supervisor.pid is not None
+        os.kill(supervisor.pid, signal.SIGTERM)
+        supervisor.join(60)
+        assert supervisor.exitcode == 0
+    finally:
+        supervisor.kill()
+
+
+def get(port: int, path: str) -> bytes:
+    """Ask one worker's address; the port is taken before any worker listens."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+
+
+def supervise(listener: socket.socket) -> None:
+    """Keep one worker on the socket, with little patience."""
+    Workers(work, listener, 1, leave_seconds=5, patience_seconds=3).run()
+
+
+def work(listener: socket.socket, line: Connection) -> None:
+    """Answer with the process id, or not at all."""
+    server = LeavingServer(uvicorn.Config(answer, lifespan="off"), notice_seconds=0, is_alone=False)
+    serve_as_worker(server, listener, line)
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Turn for ever, if asked to."""
+    while scope["path"] == "/turn-for-ever":
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send(
+        {"type": "http.response.body", "body": str(os.getpid()).encode(), "more_body": False}
+    )
