@@ -182,9 +182,6 @@ class JournalSettings(Section):
     """Above this much unread journal, new logged requests get 503."""
     durability: str = Field("process", pattern="^(process|power)$")
     """`process` survives kill -9; `power` adds a group fdatasync and survives a power cut."""
-    reserve_bytes: int = Field(8 * 2**20, ge=0)
-    """Set aside by each gateway worker on the journal's disk: when that is full, new logged requests
-    get 503, and those under way are still recorded."""
     max_record_bytes: int = Field(16 * 2**20, ge=2**16, le=64 * 2**20)
     """A longer answer is cut and marked; a longer request gets 413."""
 
