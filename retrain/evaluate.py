@@ -60,7 +60,7 @@ async def evaluate_release(
             release_id=release.id,
             run_id=run_id,
             summary=summary,
-            scores=[item.score for item in scored],
+            scores=[float(item.is_right) for item in scored],
         )
 
 

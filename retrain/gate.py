@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrain.split import MIN_TEST_ITEMS
-from retrain.statistics import mcnemar_p, paired_bootstrap_p
+from retrain.statistics import mcnemar_p
 
 ALPHA = 0.05
 
@@ -29,7 +29,7 @@ class Verdict:
     champion_score: float
     candidate_score: float
     num_better: int
-    """Items on which the candidate scores higher."""
+    """Items that the candidate alone has right."""
     num_worse: int
     p: float
     alpha: float = ALPHA
@@ -41,22 +41,18 @@ def judge(
     """Compare two models on the same items, in the same order.
 
     Args:
-        champion: the champion's score of each item, in [0, 1].
+        champion: the champion's score of each item: 1 for right, 0 for wrong.
         candidate: the candidate's.
         freshness: of the items, for a run that quality asked for.
 
     Returns:
         Passed if there are at least 500 items, enough of them fresh, and the candidate is better
-        by the paired exact test at 5 % (McNemar; a paired bootstrap where scores are graded).
+        by the paired exact test at 5 % (McNemar).
     """
     pairs = list(zip(champion, candidate, strict=True))
     num_better = sum(new > old for old, new in pairs)
     num_worse = sum(new < old for old, new in pairs)
-    is_graded = any(score not in (0.0, 1.0) for pair in pairs for score in pair)
-    if is_graded:
-        p = paired_bootstrap_p([new - old for old, new in pairs])
-    else:
-        p = mcnemar_p(num_better, num_worse)
+    p = mcnemar_p(num_better, num_worse)
     lack = _lack(len(pairs), freshness)
     found = f"better on {num_better} items and worse on {num_worse} of {len(pairs)}, p = {p:.2g}"
     return Verdict(

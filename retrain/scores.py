@@ -9,15 +9,15 @@ from typing import Any
 from retrain.statistics import bootstrap_interval
 from serving.types import Task
 
-_NO_JSON = object()
-"""What `_parse` makes of a text that is none; `null` is JSON too."""
+_NOTHING = object()
+"""What a text that is no JSON holds, and a field that is not there: `null` is something."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemScore:
-    """One item: `score` in [0, 1] decides, `parts` are reported beside it."""
+    """One item: whether the answer is right decides, `parts` are reported beside it."""
 
-    score: float
+    is_right: bool
     parts: Mapping[str, float]
 
 
@@ -30,21 +30,21 @@ class Summary:
     low: float
     high: float
     metrics: Mapping[str, float]
-    """Metric -> value in [0, 1]; `score` is the mean of the deciding one."""
+    """Metric -> value in [0, 1]; `score` is the share of right answers."""
 
 
 def score_item(task: Task, expected: str, answer: str) -> ItemScore:
-    """Score one answer: JSON fields for `json` and `extract`, exact match for the rest."""
+    """Score one answer: right is the same JSON value for `json` and `extract`, else the same text."""
     if task in (Task.JSON, Task.EXTRACT):
         return _score_json(expected, answer)
-    return ItemScore(float(expected.strip() == answer.strip()), {})
+    return ItemScore(expected.strip() == answer.strip(), {})
 
 
 def summarise(
     task: Task, expected: Sequence[str], answers: Sequence[str], items: Sequence[ItemScore]
 ) -> Summary:
-    """Sum up one model's items, with a bootstrap interval of the deciding score."""
-    scores = [item.score for item in items]
+    """Sum up one model's items, with a bootstrap interval of the share of right answers."""
+    scores = [float(item.is_right) for item in items]
     low, high = bootstrap_interval(scores)
     return Summary(
         num_items=len(items),
@@ -68,7 +68,7 @@ def _metrics(
     if task in (Task.JSON, Task.EXTRACT):
         names = sorted({name for item in items for name in item.parts})
         return {name: _mean([i.parts[name] for i in items if name in i.parts]) for name in names}
-    exact = _mean([item.score for item in items])
+    exact = _mean([item.is_right for item in items])
     if task is not Task.CLASSIFY:
         return {"exact_match": exact}
     stripped = [text.strip() for text in expected], [text.strip() for text in answers]
@@ -77,20 +77,21 @@ def _metrics(
 
 def _score_json(expected: str, answer: str) -> ItemScore:
     want, got = _parse(expected), _parse(answer)
-    valid = {"valid_json": float(got is not _NO_JSON)}
+    is_right = want == got and got is not _NOTHING
+    parts = {"exact_match": float(is_right), "valid_json": float(got is not _NOTHING)}
     if not isinstance(want, dict):
-        return ItemScore(float(want == got and got is not _NO_JSON), valid)
+        return ItemScore(is_right, parts)
     fields = got if isinstance(got, dict) else {}
-    matches = {f"field.{name}": float(fields.get(name) == value) for name, value in want.items()}
-    whole = float(got == want)
-    return ItemScore(whole, {"exact_match": whole, **valid, **matches})
+    for name, value in want.items():
+        parts[f"field.{name}"] = float(fields.get(name, _NOTHING) == value)
+    return ItemScore(is_right, parts)
 
 
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return _NO_JSON
+        return _NOTHING
 
 
 def _mean(values: Sequence[float]) -> float:

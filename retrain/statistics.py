@@ -22,32 +22,14 @@ def mcnemar_p(num_better: int, num_worse: int) -> float:
     return float(favourable / 2**discordant)
 
 
-def paired_bootstrap_p(differences: Sequence[float], seed: int = 0) -> float:
-    """Return the one-sided p of "mean difference <= 0" for graded scores.
-
-    The mean is resampled over items (Efron and Tibshirani 1993, chapter 16: with the differences
-    shifted to mean 0, how often a resample reaches the observed mean).
-    """
-    observed = np.asarray(differences, dtype=float)
-    if not observed.size or not observed.any():
-        return 1.0
-    means = _resampled_means(observed - observed.mean(), seed)
-    return float((1 + np.sum(means >= observed.mean())) / (1 + RESAMPLES))
-
-
 def bootstrap_interval(
     scores: Sequence[float], level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean of `scores`, at `level`."""
-    means = _resampled_means(np.asarray(scores, dtype=float), seed)
+    values, rng = np.asarray(scores, dtype=float), np.random.default_rng(seed)
+    # In slices: 10,000 x 10,000 indices at once would take 800 MB.
+    slices = (rng.integers(0, values.size, (500, values.size)) for _ in range(RESAMPLES // 500))
+    means = np.concatenate([values[rows].mean(axis=1) for rows in slices])
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
-
-
-def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    size = values.size
-    # In slices: 10,000 x 10,000 indices at once would take 800 MB.
-    slices = (rng.integers(0, size, (500, size)) for _ in range(RESAMPLES // 500))
-    return np.concatenate([values[rows].mean(axis=1) for rows in slices])
