@@ -9,12 +9,12 @@ import msgspec
 
 from gateway.inference.client import ClientGoneError
 from gateway.inference.meter import Meter
-from gateway.inference.order import Order
+from gateway.inference.order import BYTES_PER_TOKEN, Order
 from gateway.quota.admission import Admission
 from gateway.tracing.trace import Trace
 from monitoring.metrics import Metrics
 from serving.errors import StropError
-from serving.journal.answers import usage_of
+from serving.journal.answers import Usage, usage_of
 from serving.journal.records import Begin, End
 from serving.journal.writer import JournalWriter
 from serving.types import InferenceStatus
@@ -116,11 +116,8 @@ class Capture:
         seconds = time.monotonic() - self._begun_at
         self._metrics.ended(self.served, self._order.choice.pool, status, seconds)
         self.trace.ended(status)
-        if answer is not None:
-            self._count_tokens(answer)
-        elif status in (InferenceStatus.CLIENT_ABORTED, InferenceStatus.OK):
-            # Or else hanging up before the usage comes would be a way around every quota.
-            self._admission.num_used = self._order.num_prompt_tokens + self._times.num_events
+        if self._order.endpoint.is_recorded:
+            self._charge(status, answer)
         busy_ms = self.meter.busy_ms if self.meter else None
         if self.meter and busy_ms is not None:
             self._metrics.cost(self.served, self.meter.cost_of(busy_ms))
@@ -154,19 +151,28 @@ class Capture:
             logger.exception("The end of %s could not be recorded", self._order.inference_id)
             self._metrics.failed("journal")
 
-    def _count_tokens(self, answer: bytes) -> None:
-        try:
-            found = msgspec.json.decode(answer, type=_Answer)
-        except ValueError:
-            logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
-            self._metrics.failed("usage")
-            return
-        usage = usage_of({"usage": (found.response or found).usage})
+    def _charge(self, status: InferenceStatus, answer: bytes | None) -> None:
+        """Count tokens as the engine did. Where it has not, estimate: hanging up before the usage
+        comes, or an engine that never tells it, would else be a way around every quota.
+        """
+        usage = Usage() if answer is None else self._usage_in(answer)
         if usage.prompt_tokens is not None:
             completion = usage.completion_tokens or 0
             self._admission.num_used = usage.prompt_tokens + completion
             self._metrics.used_tokens(self.served, usage.prompt_tokens, completion)
             self.trace.used_tokens(usage.prompt_tokens, completion)
+        elif status in (InferenceStatus.CLIENT_ABORTED, InferenceStatus.OK):
+            num_said = self._times.num_events or len(answer or b"") // BYTES_PER_TOKEN
+            self._admission.num_used = self._order.num_prompt_tokens + num_said
+
+    def _usage_in(self, answer: bytes) -> Usage:
+        try:
+            found = msgspec.json.decode(answer, type=_Answer)
+        except ValueError:
+            logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
+            self._metrics.failed("usage")
+            return Usage()
+        return usage_of({"usage": (found.response or found).usage})
 
 
 class _Usable(msgspec.Struct):

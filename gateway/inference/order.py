@@ -15,7 +15,8 @@ from serving.routing.choose import Choice
 from serving.sections import PoolSettings
 from serving.types import PoolKind
 
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
+"""About: for what no engine has counted."""
 _USUAL_ANSWER_TOKENS = 512
 
 
@@ -104,7 +105,7 @@ def make_order(
         body=body,
         conversation=conversation,
         is_logged=is_logged,
-        num_prompt_tokens=len(body) // _BYTES_PER_TOKEN,
+        num_prompt_tokens=len(body) // BYTES_PER_TOKEN,
         num_answer_tokens=_longest_answer(fields, endpoint),
     )
 

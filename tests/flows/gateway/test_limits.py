@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -31,7 +32,7 @@ from tests.gateway import (
 )
 from tests.ports import free_port
 from tests.serving import served
-from tests.upstream_server import FakeEngine, answer_like_vllm, answer_when, streamed
+from tests.upstream_server import Answer, FakeEngine, answer_like_vllm, answer_when, streamed
 
 
 async def make_limited(gateway: Gateway, database: Database, **limits: int) -> None:
@@ -102,6 +103,29 @@ async def test_a_client_that_hangs_up_pays_for_what_came(
     again = await gateway.chat(max_tokens=1)
     taken = 1000 - int(again.headers["x-ratelimit-remaining-tokens"])
     assert 100 < taken < 300
+
+
+async def test_an_answer_without_usage_is_estimated(
+    gateway: Gateway, database: Database, engine: FakeEngine
+) -> None:
+    """By its bytes: an engine that does not count is no way around a quota."""
+    await make_limited(gateway, database, tpm=10_000)
+    for usage in (b"", b',"usage":{"prompt_tokens":"many"}', b',"usage":7'):
+        words = b'{"choices":[{"message":{"content":"%b"}}]%b}' % (b"a" * 4000, usage)
+        engine.script = lambda _, words=words: Answer(pieces=[words])
+        assert (await gateway.chat()).body == words
+    again = await gateway.chat(max_tokens=1)
+    assert 3000 < 10_000 - int(again.headers["x-ratelimit-remaining-tokens"]) < 3500
+
+
+async def test_counting_tokens_uses_none(gateway: Gateway, database: Database) -> None:
+    """It is no inference: nothing is generated, nothing recorded, nothing charged."""
+    await make_limited(gateway, database, tpm=1000)
+    body = json.dumps({"model": "base", "messages": MESSAGES, "system": "x" * 3200}).encode()
+    for _ in range(3):
+        assert (await gateway.post("/v1/messages/count_tokens", body)).status == 200
+    again = await gateway.chat(max_tokens=1)
+    assert 1000 - int(again.headers["x-ratelimit-remaining-tokens"]) < 200
 
 
 async def test_a_budget_used_up_is_insufficient_quota(
