@@ -26,7 +26,7 @@ from tests.raw_engine import (
 )
 from tests.upstream_server import Fault
 
-HURRIED = Deadlines(connect=0.2, first_byte=0.2, idle=0.2)
+HURRIED = Deadlines(first_byte=0.2, idle=0.2)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"
 
 
@@ -230,7 +230,8 @@ async def test_a_handshake_that_never_ends_is_unreachable(ours: SocketUpstream) 
     """Connecting has its own deadline, TLS included; nothing is left of it."""
     async with raw_engine(stays_silent) as engine:
         engine.scheme = "https"
-        assert await failed(ours, engine, HURRIED) == UNREACHABLE
+        deadlines = Deadlines(connect=0.2, first_byte=30, idle=30)
+        assert await failed(ours, engine, deadlines) == UNREACHABLE
 
 
 async def test_cancelled_at_any_moment_nothing_is_left(ours: SocketUpstream) -> None:

@@ -36,7 +36,7 @@ async def rings_at(*dues: float) -> float:
 async def test_a_later_deadline_arms_no_timer_of_its_own(armed: list[float]) -> None:
     """A stream that moves its deadline with every piece costs two timers, not hundreds."""
     assert await rings_at(*(number / 10_000 for number in range(500))) >= 0.0498
-    assert len(armed) == 2
+    assert len(armed) <= 2  # one, if this machine took a break before the first was due
 
 
 async def test_an_earlier_deadline_counts_at_once(armed: list[float]) -> None:

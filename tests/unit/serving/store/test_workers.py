@@ -50,7 +50,7 @@ async def test_whose_clock_is_wrong_counts_as_live_for_as_long_as_others(
 
 async def test_the_silent_and_the_stopped_count_as_gone(database: Database) -> None:
     """15 seconds without a word, or a clean stop; a day later the row goes too."""
-    ages = {"fresh": 1, "slow": 10, "silent": 16, "ancient": 90_000, "stopped": 1}
+    ages = {"fresh": 1, "slow": 5, "silent": 16, "ancient": 90_000, "stopped": 1}
     async with database.session() as session:
         for name, age in ages.items():
             session.add(_worker(id=name, seen_at=utc_now() - timedelta(seconds=age)))
