@@ -1,0 +1,136 @@
+"""What a gateway costs a stream: `python -m tests.bench.streaming --peers FOLDER`.
+
+Strop (tee, journal and metrics on), vllm-router and LiteLLM in turns in front of an upstream that
+streams 50 tokens a second, with 100 and with 200 streams at once: first token and time between
+tokens beside those of going direct, and the gateway's CPU per chunk. Then 500 streams that have
+begun and are silent: the memory that they take.
+
+LiteLLM takes more CPU than there is for that many streams; its times are those of a gateway that
+cannot keep up, its CPU per chunk is what each chunk cost it.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from gateway.command.progress import live_line
+from tests.bench.paced import paced_upstream
+from tests.bench.peers import Target, missing, running_peers
+from tests.bench.report import added, finish, load_now, make_parser, medians, table
+from tests.bench.stand import standing
+from tests.bench.streams import measure_streams, memory_of_idle
+
+Figures = dict[str, dict[str, float]]
+
+BESIDE = ("vllm-router", "litellm")
+STREAMS = (100, 200)
+IDLE = 500
+TIMES = ("first_p50_ms", "first_p99_ms", "gap_p50_ms", "gap_p99_ms")
+
+
+def main() -> int:
+    """Measure, print."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    parser.add_argument("--rate", type=float, default=50, help="tokens a second of each stream")
+    parser.add_argument("--tokens", type=int, default=200, help="of each stream")
+    options = parser.parse_args()
+    for line in missing(BESIDE, options.peers):
+        sys.stderr.write(f"{line}\n")
+    with live_line() as tell:
+        figures = measure(options, tell)
+    finish("streaming", figures, describe(figures), options)
+    return 0
+
+
+def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Return all figures."""
+    load = load_now()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strop-bench-")))
+        tell("Starting the upstream, Strop and its peers")
+        direct = stack.enter_context(paced_upstream(options.rate))
+        stand = stack.enter_context(standing(direct.url))
+        ours = stack.enter_context(stand.gateway())
+        running = running_peers(BESIDE, options.peers, folder, direct.url)
+        gateways = [ours, *stack.enter_context(running)]
+        idle = {}
+        for target in gateways:
+            tell(f"{IDLE} silent streams: {target.name}")
+            idle[target.name] = memory_of_idle(target, IDLE)
+        streams = {
+            str(number): in_turns(number, [direct, *gateways], options, tell) for number in STREAMS
+        }
+    figures = {"load_before": load, "streams": streams, "idle": IDLE, "idle_mb": idle}
+    return figures | in_short(figures)
+
+
+def in_turns(
+    num_streams: int,
+    targets: list[Target],
+    options: argparse.Namespace,
+    tell: Callable[[str], None],
+) -> Figures:
+    """Return each target's medians, and what it adds to going direct."""
+    rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for number in range(options.rounds):
+        for target in targets:
+            tell(f"{num_streams} streams: round {number + 1} of {options.rounds}, {target.name}")
+            rounds[target.name].append(
+                measure_streams(target, num_streams, options.tokens, options.rate, options.seconds)
+            )
+    found = {name: medians(figures) for name, figures in rounds.items()}
+    direct = {name: found["direct"][name] for name in TIMES}
+    return {name: figures | added(figures, direct) for name, figures in found.items()}
+
+
+def in_short(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return what README tells."""
+    few, many = (figures["streams"][str(number)] for number in STREAMS)
+    per_chunk = {
+        f"cpu_us_{name.replace('-', '_')}": [few[name]["cpu_us"], many[name]["cpu_us"]]
+        if name in many
+        else None
+        for name in ("strop", *BESIDE)
+    }
+    return {
+        **per_chunk,
+        "added_first_p50_ms": many["strop"]["added_first_p50_ms"],
+        "added_gap_p99_ms": many["strop"]["added_gap_p99_ms"],
+        "idle_mb_strop": figures["idle_mb"]["strop"],
+    }
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """Return all of it as tables."""
+    parts = [
+        table(
+            [
+                *(f"{number} streams", "chunks", "first p50", "p99", "gap p50", "p99"),
+                *("added first p50", "p99", "gap p50", "p99", "us CPU/chunk"),
+            ],
+            [
+                [
+                    *(name, found["chunks"], *(found[figure] for figure in TIMES)),
+                    *(found[f"added_{figure}"] for figure in TIMES),
+                    found.get("cpu_us"),
+                ]
+                for name, found in targets.items()
+            ],
+        )
+        for number, targets in figures["streams"].items()
+    ]
+    idle = ", ".join(f"{name} {megabytes} MB" for name, megabytes in figures["idle_mb"].items())
+    parts.append(f"{figures['idle']} silent streams take {idle} more (times in ms).")
+    parts.append(f"Load before: {figures['load_before']}.")
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
