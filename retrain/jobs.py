@@ -49,22 +49,24 @@ async def run_once(job: Job) -> None:
     job.num_runs += 1
     try:
         await job.work()
-    except DBAPIError as error:
-        # Without its traceback, which quotes rows, and with them prompts.
-        _count_failure(job)
-        _logger.error(  # noqa: TRY400
-            "%s failed (%d in a row), it is tried again; the database said: %s",
-            job.name,
-            job.num_failures_in_row,
-            reason_of(error),
-        )
-    except Exception:
-        _count_failure(job)
-        _logger.exception(
-            "%s failed (%d in a row); it is tried again", job.name, job.num_failures_in_row
-        )
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
+        job.num_failures += 1
+        job.num_failures_in_row += 1
+        log_failure(f"{job.name} failed ({job.num_failures_in_row} in a row)", error)
     else:
         job.num_failures_in_row = 0
+
+
+def log_failure(what: str, error: Exception) -> str:
+    """Log a failure that is tried again; return its words, which hold no row of the database."""
+    if isinstance(error, DBAPIError):
+        words = f"the database said: {reason_of(error)}"
+        # Without its traceback, which quotes rows, and with them prompts.
+        _logger.error("%s, it is tried again; %s", what, words)
+    else:
+        words = f"{type(error).__name__}: {error}"
+        _logger.error("%s; it is tried again", what, exc_info=error)
+    return words
 
 
 def pause_seconds(num_failures: int) -> float:
@@ -80,11 +82,6 @@ async def wait_any(*events: asyncio.Event, timeout: float | None = None) -> None
     finally:
         for wait in waits:
             wait.cancel()
-
-
-def _count_failure(job: Job) -> None:
-    job.num_failures += 1
-    job.num_failures_in_row += 1
 
 
 async def _run_until(job: Job, stopping: asyncio.Event) -> None:

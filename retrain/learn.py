@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.evidence import fingerprint, gather_evidence, policy_of, take_stock
+from retrain.jobs import log_failure
 from retrain.pipeline import advance
 from retrain.shop import Shop
 from retrain.triggers import Evidence, Look, Stock, has_fallen, is_due, look
@@ -55,6 +56,8 @@ async def look_at_aliases(shop: Shop, now: datetime | None = None) -> None:
                     await _look_at(session, shop, alias, now or utc_now())
             except StropError as error:
                 log.warning("looking at alias %s/%s: %s", alias.tenant, alias.name, error.message)
+            except Exception as error:  # noqa: BLE001 - the others are looked at all the same
+                log_failure(f"looking at alias {alias.tenant}/{alias.name} failed", error)
 
 
 async def _advance_alone(shop: Shop, run_id: int) -> None:

@@ -13,23 +13,27 @@ by their content, a training by its spec, an adapter by its name, answers by the
 import logging
 
 import msgspec
+from sqlalchemy.exc import OperationalError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.build import build_dataset
 from retrain.executor import TrainingState, TrainingStatus
+from retrain.jobs import log_failure
 from retrain.judge import judge_run
 from retrain.prepare import base_to_train, prepare_training, run_folder, spec_path
 from retrain.shop import Shop
-from serving.errors import NotFoundError, StropError, UnavailableError
+from serving.errors import ConflictError, NotFoundError, StropError, UnavailableError
 from serving.fleet import swap
 from serving.fleet.adapters import import_adapter
 from serving.store.learning import Dataset, Run, RunState, Trigger
 from serving.store.releases import get_release
-from serving.store.runs import end_run, get_run, lock_run
+from serving.store.runs import end_run, get_run, lock_run, note_error
 from serving.store.tables import Alias, Release, utc_now
 
 log = logging.getLogger("strop.retrain")
 
+MAX_TRIES = 20
+"""Failures of a step in a row, about eight minutes of them, after which a run is given up."""
 MAX_RESTARTS = 5
 """Lost trainings go on from their checkpoint; one that is lost ever again will not get through."""
 
@@ -43,16 +47,25 @@ async def advance(shop: Shop, run_id: int) -> None:
 
     An engine that is away, or a registry that cannot be written, is waited for: the step is taken
     again at the next call, and `run.error` says what is missing. What only a person can mend ends
-    the run with its words. The champion serves on in any case.
+    the run with its words; so does, in the end, a failure that nobody foresaw, such as a full disk,
+    if it stays. The champion serves on in any case.
     """
     async with shop.database.session() as session:
         run = await get_run(session, run_id)
+    if not (run.is_cancelled or shop.patience[run_id].is_due):
+        return
     try:
         await _step(shop, run)
     except UnavailableError as error:
         await _wait(shop, run, error.message)
     except StropError as error:
-        await _end(shop, run, RunState.FAILED, error.message)
+        await _give_up(shop, run, error.message)
+    except OperationalError:
+        raise  # the database is away: that is no run's failure
+    except Exception as error:  # noqa: BLE001 - one run's failure is its own, and told there
+        await _try_again(shop, run, log_failure(f"run {run.id} failed while {run.state}", error))
+    else:
+        shop.patience.pop(run_id, None)
 
 
 async def _step(shop: Shop, run: Run) -> None:
@@ -159,7 +172,7 @@ async def _evaluate(shop: Shop, run: Run) -> None:
 
 
 async def _promote(shop: Shop, run: Run) -> None:
-    """Swap the winner in. One that may not take over any more stays a candidate that passed."""
+    """Swap the winner in."""
     async with shop.database.session() as session:
         alias = await session.get_one(Alias, run.alias_id)
         release = await session.get_one(Release, run.release_id)
@@ -178,15 +191,11 @@ async def _promote(shop: Shop, run: Run) -> None:
             reason=run.verdict["reason"],
             is_forced=False,
         )
-    except UnavailableError:
-        raise
-    except StropError as error:
-        if error.code == swap.WALK_UNDER_WAY:
-            raise UnavailableError(error.message) from error
-        log.warning("run %s passed, and its release was not promoted: %s", run.id, error.message)
-        await _end(shop, run, RunState.PASSED, error.message)
-    else:
-        await _end(shop, run, RunState.PASSED)
+    except ConflictError as error:
+        if error.code != swap.WALK_UNDER_WAY:
+            raise
+        raise UnavailableError(error.message) from error
+    await _end(shop, run, RunState.PASSED)
 
 
 async def _cancel(shop: Shop, run: Run) -> None:
@@ -216,7 +225,25 @@ async def _wait(shop: Shop, run: Run, error: str) -> None:
         return
     log.warning("run %s waits: %s", run.id, error)
     async with shop.database.session() as session:
-        (await _mine(session, run)).error = error
+        note_error(await _mine(session, run), error)
+
+
+async def _try_again(shop: Shop, run: Run, error: str) -> None:
+    """Let a run rest for a while, longer each time; give it up where that has not helped."""
+    patience = shop.patience[_id(run)]
+    patience.fail()
+    if patience.num_failures < MAX_TRIES:
+        await _wait(shop, run, error)
+    else:
+        await _give_up(shop, run, f"It failed {MAX_TRIES} times in a row. {error}")
+
+
+async def _give_up(shop: Shop, run: Run, error: str) -> None:
+    """End a run for what stands in its way. One that passed leaves a candidate that passed."""
+    log.warning("run %s is given up while %s: %s", run.id, run.state, error)
+    shop.patience.pop(_id(run), None)
+    passed = run.state is RunState.PASSED
+    await _end(shop, run, RunState.PASSED if passed else RunState.FAILED, error)
 
 
 async def _end(shop: Shop, run: Run, state: RunState, error: str | None = None) -> None:

@@ -120,8 +120,13 @@ async def cancel_run(session: AsyncSession, run_id: int) -> Run:
 def end_run(run: Run, state: RunState, error: str | None = None) -> None:
     """Put a run into its last state."""
     run.state = state
-    run.error = error and error.replace("\0", "")  # a trainer's words; TEXT takes no NUL
+    note_error(run, error)
     run.ended_at = utc_now()
+
+
+def note_error(run: Run, error: str | None) -> None:
+    """Keep why a run failed, or what it waits for. They may be a trainer's words."""
+    run.error = error and error.replace("\0", "")  # TEXT takes no NUL
 
 
 def _unknown(run_id: int) -> NotFoundError:

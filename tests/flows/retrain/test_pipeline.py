@@ -1,11 +1,14 @@
 """The life of a run: from queued to its end, whatever happens on the way."""
 
+from pathlib import Path
+
 import pytest
 from sqlmodel import select
 
+from retrain import shop
 from retrain.executor import TrainingState
 from retrain.learn import advance_runs
-from retrain.pipeline import MAX_RESTARTS
+from retrain.pipeline import MAX_RESTARTS, MAX_TRIES
 from serving.errors import ConflictError
 from serving.fleet.reconcile import reconcile
 from serving.store.learning import Dataset, DatasetRow, RunState, Split, Trigger
@@ -91,6 +94,41 @@ async def test_a_broken_adapter_is_not_registered(world: World) -> None:
     assert (await world.run(run.id)).state is RunState.FAILED
     assert [release.number for release in await world.releases()] == [1]
     assert not list(world.settings.adapter_dir.glob("*"))
+
+
+@pytest.mark.parametrize("num_failures", [3, MAX_TRIES])
+async def test_a_failure_that_nobody_foresaw_is_told_and_not_tried_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch, num_failures: int
+) -> None:
+    """A full disk under the trainer's files: the run says so, goes on after it, or ends with it."""
+    monkeypatch.setattr(shop, "pause_seconds", lambda num: 0.0)
+    let_submit_fail(world, monkeypatch, num_failures)
+    await world.import_all()
+    run = await world.queue()
+    for _ in range(2):
+        await advance_runs(world.shop)
+    assert "No space left" in ((await world.run(run.id)).error or "")
+    if num_failures < MAX_TRIES:
+        assert await world.advance_to(run, RunState.PASSED)
+    else:
+        run = await world.advance_to(run, RunState.FAILED)
+        assert f"failed {MAX_TRIES} times in a row. OSError" in (run.error or "")
+
+
+async def test_a_run_that_failed_rests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not tried at every call; a cancel does not wait for its next try."""
+    monkeypatch.setattr(shop, "pause_seconds", lambda num: 3600.0)
+    let_submit_fail(world, monkeypatch, 1)
+    await world.import_all()
+    run = await world.queue()
+    for _ in range(5):
+        await advance_runs(world.shop)
+    assert (await world.run(run.id)).state is RunState.QUEUED
+    async with world.database.session() as session:
+        await cancel_run(session, run.id or 0)
+    await advance_runs(world.shop)
+    assert (await world.run(run.id)).state is RunState.CANCELLED
+    assert world.shop.patience == {}
 
 
 async def test_a_trainer_that_a_shutdown_stopped_goes_on(world: World) -> None:
@@ -210,3 +248,16 @@ async def test_a_changed_dataset_is_not_trained_on(world: World) -> None:
     again = await world.queue(dataset_id=run.dataset_id)
     again = await world.advance_to(again, RunState.FAILED)
     assert "not what was frozen" in (again.error or "")
+
+
+def let_submit_fail(world: World, monkeypatch: pytest.MonkeyPatch, num_failures: int) -> None:
+    """Let the first calls find no room on the disk."""
+    failures = [OSError(28, "No space left on device")] * num_failures
+    submit = world.executor.submit
+
+    async def submit_if_there_is_room(spec_path: Path) -> str:
+        if failures:
+            raise failures.pop()
+        return await submit(spec_path)
+
+    monkeypatch.setattr(world.executor, "submit", submit_if_there_is_room)
