@@ -163,6 +163,7 @@ async def running_gateway(settings: Settings, database: Database) -> AsyncIterat
         try:
             yield gateway
         finally:
+            await session.close()  # or its idle connections would be waited for, a second
             server.should_exit = True
             await serving
 
@@ -215,7 +216,7 @@ async def make_alias(database: Database, settings: Settings, name: str, **fields
         return id_of(await create_alias(session, settings, name=name, **fields))
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 30) -> None:
+async def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for it, with wide slack."""
     async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110 - asks others, who know nothing of events

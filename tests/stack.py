@@ -166,7 +166,7 @@ def processes_on(home: Path) -> list[str]:
 
 def wait_until_left(home: Path) -> None:
     """Fail if anything goes on living on this home. PostgreSQL's pid file goes before itself."""
-    wait_until(lambda: processes_on(home) == [], 30, f"nothing lives on {home}")
+    wait_until(lambda: processes_on(home) == [], 90, f"nothing lives on {home}")
 
 
 def is_ready(stack: Stack) -> bool:

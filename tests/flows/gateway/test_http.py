@@ -237,8 +237,7 @@ async def test_bytes_sent_ahead_do_not_hide_that_the_client_leaves(
         writer.write(ahead)
         await asyncio.sleep(0.05)
     writer.close()
-    async with asyncio.timeout(1):
-        await until(lambda: app.num_gone == 1)
+    await until(lambda: app.num_gone == 1)
     await until(lambda: app.num_connections == 0)
     assert len(app.requests) == 1
 

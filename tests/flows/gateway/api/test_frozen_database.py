@@ -22,18 +22,18 @@ _BACKENDS = """
 
 @asynccontextmanager
 async def frozen(database: Database) -> AsyncIterator[None]:
-    """Stop the server: whoever works on this database, and whoever would take new connections."""
+    """Stop the server: who would take new connections, then whoever works on this database."""
     async with await psycopg.AsyncConnection.connect(database.url) as connection:
-        found = await (await connection.execute(_BACKENDS)).fetchall()
-    backends = [pid for (pid,) in found]
-    pids = [_parent_of(backends[0]), *backends]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        stopped = [_parent_of(connection.info.backend_pid)]
+        os.kill(stopped[0], signal.SIGSTOP)
+        try:
+            for (pid,) in await (await connection.execute(_BACKENDS)).fetchall():
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+            yield
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
 
 
 def _parent_of(pid: int) -> int:
@@ -47,12 +47,12 @@ async def test_a_frozen_database_is_503_on_api_and_nothing_on_v1(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Operators hear it soon, with Retry-After; apps go on; the log names the call."""
-    monkeypatch.setattr("gateway.api.deadline._ANSWER_SECONDS", 0.3)
     key = await make_key(database, role=Role.ADMIN)
     headers = {"Authorization": f"Bearer {key}"}
     await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
     async with gateway.session.get(f"{gateway.url}/api/keys", headers=headers) as answer:
         assert answer.status == 200
+    monkeypatch.setattr("gateway.api.deadline._ANSWER_SECONDS", 0.3)
     async with frozen(database):
         begun_at = time.monotonic()
         for path in ("/api/keys", "/api/status", "/api/aliases"):
