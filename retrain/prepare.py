@@ -6,13 +6,17 @@ from pathlib import Path
 
 from retrain.build import dataset_folder
 from retrain.freeze import verify_files
-from retrain.recipe import SMALL_BASE, Recipe, count_parameters, default_recipe
+from retrain.recipe import SMALL_BASE, count_parameters, default_recipe
 from retrain.spec import Limits, TrainingSpec, write_spec
 from serving.errors import ConfigurationError, InvalidRequestError
 from serving.sections import TrainSettings
 from serving.settings import Settings
 from serving.store.learning import Dataset, Run
 from serving.types import PoolKind
+
+_BYTES_BESIDE = 6 * 2**30
+"""What a training takes beside the base's weights: libraries, activations, the adapter, its state."""
+_BYTES_PER_WEIGHT = 2  # of a base whose weights count at all: see `load_base` of the trainer
 
 
 def run_folder(settings: Settings, run: Run) -> Path:
@@ -78,12 +82,12 @@ def _prepare(settings: Settings, run: Run, dataset: Dataset, pool: str) -> None:
 
 def _spec_of(settings: Settings, run: Run, dataset: Dataset, base_model: str) -> TrainingSpec:
     files, folder = dataset_folder(settings, dataset), run_folder(settings, run)
-    base = Path(base_model)
+    base, size = Path(base_model), _size_of(base_model)
     return TrainingSpec(
         base_model=str(base.absolute()) if base.is_dir() else base_model,
         base_name=base.name,
-        recipe=_recipe(base_model, seed=run.id or 0),
-        limits=_limits(settings.train),
+        recipe=default_recipe(size, seed=run.id or 0),
+        limits=limits_for(settings.train, size),
         train_file=str(files / "train.jsonl"),
         valid_file=str(files / "valid.jsonl"),
         adapter_dir=str(folder / "adapter"),
@@ -92,17 +96,18 @@ def _spec_of(settings: Settings, run: Run, dataset: Dataset, base_model: str) ->
     )
 
 
-def _recipe(base_model: str, seed: int) -> Recipe:
-    """Return the recipe for the base; one that is known by its hub name only counts as large."""
-    folder = Path(base_model)
-    size = count_parameters(folder) if folder.is_dir() else SMALL_BASE
-    return default_recipe(size, seed=seed)
-
-
-def _limits(train: TrainSettings) -> Limits:
+def limits_for(train: TrainSettings, num_parameters: int) -> Limits:
+    """Return what a training of a base of this size may take."""
+    needed = _BYTES_BESIDE + _BYTES_PER_WEIGHT * num_parameters
     return Limits(
-        memory_bytes=int(train.memory_gib * 2**30),
+        memory_bytes=int(train.memory_gib * 2**30) if train.memory_gib else needed,
         gpu_memory_bytes=int(train.gpu_memory_gib * 2**30) if train.gpu_memory_gib else None,
         threads=train.threads or max(1, len(os.sched_getaffinity(0)) - 1),
         nice=train.nice,
     )
+
+
+def _size_of(base_model: str) -> int:
+    """Return a base's parameters; one that is known by its hub name only counts as just large."""
+    folder = Path(base_model)
+    return count_parameters(folder) if folder.is_dir() else SMALL_BASE

@@ -54,8 +54,8 @@ def _say_why(spec: TrainingSpec, error: Exception) -> None:
 def _explain(spec: TrainingSpec, error: Exception) -> str:
     if is_out_of_memory(error):
         return (
-            f"Out of memory: {error}. Raise limits.memory_bytes or limits.gpu_memory_bytes, "
-            "or lower recipe.micro_batch_size or recipe.max_length."
+            f"Out of memory: {error}. Raise train.memory_gib or train.gpu_memory_gib in "
+            "strop.toml as far as the machine has it, or serve a smaller base model."
         )
     if is_disk_full(error):
         return (

@@ -227,7 +227,8 @@ class TrainSettings(Section):
     """What runs a training, and what it may take."""
 
     command: str = "python -m retrain.train {spec}"
-    memory_gib: float = Field(6, gt=0)
+    memory_gib: float | None = Field(None, gt=0)
+    """Main memory; None: 6 GiB beside the base's weights, which are known if it is a folder."""
     gpu_memory_gib: float | None = Field(None, gt=0)
     threads: int | None = Field(None, ge=1)
     """Threads that compute; None: one less than the machine has cores, one at least."""

@@ -28,7 +28,7 @@ def cap_memory(limits: Limits) -> None:
         return
     if limits.memory_bytes < LIBRARY_BYTES:
         raise MemoryError(
-            f"limits.memory_bytes is {limits.memory_bytes}; the libraries take {LIBRARY_BYTES}"
+            f"{limits.memory_bytes} bytes are allowed; the libraries alone take {LIBRARY_BYTES}"
         )
     # Not RLIMIT_AS: CUDA and threads reserve address space by the terabyte and never touch it.
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))

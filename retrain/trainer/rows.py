@@ -47,7 +47,7 @@ def read_rows(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -
     rows = [row for row in cut if any(label != IGNORED for label in row.labels)]
     if not rows:
         raise InvalidRequestError(
-            f"No row of {path} has an answer within {max_length} tokens. Raise recipe.max_length."
+            f"No row of {path} has an answer within {max_length} tokens. Import shorter ones."
         )
     num_cut = sum(len(row.input_ids) > max_length for row in read)
     return TokenizedRows(rows, num_cut, len(read) - len(rows))

@@ -95,8 +95,8 @@ class Watch(TrainerCallback):
     def _check(self, loss: float, state: TrainerState) -> None:
         if not math.isfinite(loss):
             raise InvalidRequestError(
-                f"The loss became {loss} at step {state.global_step}. Lower recipe.learning_rate "
-                f"(now {self._recipe.learning_rate:g}), or look for broken rows.",
+                f"The loss became {loss} at step {state.global_step}. Look for broken rows among "
+                "those imported and corrected, or train again: with other random numbers.",
                 code="diverged",
             )
 

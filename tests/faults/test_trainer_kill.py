@@ -138,12 +138,12 @@ async def test_a_cancelled_training_leaves_no_adapter(
 
 
 def test_a_loss_that_is_no_number_fails(base: Path) -> None:
-    """An absurd learning rate: the last line says which step, which loss, and what to lower."""
+    """An absurd learning rate: the last line says which step, which loss, and what to do."""
     spec_path = make_training(base.parent / "diverged", base, learning_rate=1e30)
     code, printed = run_trainer(spec_path)
     assert code == Exit.FAILED, printed
     assert "The loss became" in error_of(spec_path)
-    assert "recipe.learning_rate" in error_of(spec_path)
+    assert "Look for broken rows" in error_of(spec_path)
     assert adapters_of(spec_path) == []
 
 
@@ -161,7 +161,7 @@ def test_too_little_memory_says_so(base: Path, memory_bytes: int) -> None:
     )
     code, printed = run_trainer(spec_path)
     assert code == Exit.OUT_OF_MEMORY, printed
-    assert "limits.memory_bytes" in error_of(spec_path)
+    assert "Raise train.memory_gib" in error_of(spec_path)
     assert adapters_of(spec_path) == []
 
 

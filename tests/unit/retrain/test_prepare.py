@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from retrain.learn import advance_runs
-from retrain.prepare import base_to_train
+from retrain.prepare import base_to_train, limits_for
 from serving.errors import StropError
-from serving.sections import PoolSettings
+from serving.sections import PoolSettings, TrainSettings
 from serving.settings import Settings
 from serving.store.learning import RunState
 from serving.types import PoolKind
@@ -40,3 +40,10 @@ async def test_a_run_without_a_base_model_ends_before_anything_is_built(world: W
     ended = await world.run(run.id)
     assert (ended.state, ended.dataset_id) == (RunState.FAILED, None)
     assert "engine.base_model" in (ended.error or "")
+
+
+def test_a_training_may_take_what_its_base_needs() -> None:
+    """The weights of 8 billion parameters fit beside 6 GiB; what strop.toml says holds instead."""
+    unset = limits_for(TrainSettings(), 8 * 10**9).memory_bytes
+    assert unset == 16 * 10**9 + 6 * 2**30
+    assert limits_for(TrainSettings(memory_gib=3), 8 * 10**9).memory_bytes == 3 * 2**30
