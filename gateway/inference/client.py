@@ -1,14 +1,16 @@
 """The client's side of a request: noticing that it hung up, and answering it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from math import ceil
 from types import TracebackType
+from typing import Self
 
 import msgspec
 from litestar.types import Message, Receive, Send
 
 from gateway.dialects.endpoint import Endpoint
+from gateway.upstream.alarm import Alarm
 from serving.errors import StropError
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -74,6 +76,58 @@ class WhileConnected:
         self._is_gone = True
         assert self._task is not None
         self._task.cancel()
+
+
+class Patience:
+    """Waits until the client has taken what is sent, for so many seconds each time.
+
+    One timer for all pieces of an answer: `asyncio.timeout` would make one for each.
+
+    Raises:
+        ClientGoneError: on a call: it took nothing.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._give_up)
+        self._task: asyncio.Task[None] | None = None
+        self._num_cancellations = 0
+        self._is_waiting = False
+        self._is_over = False
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._num_cancellations = self._task.cancelling()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._alarm.close()
+
+    async def __call__(self, sending: Awaitable[None]) -> None:
+        """Await `sending`."""
+        self._alarm.set(self._loop.time() + self._seconds)
+        self._is_waiting = True
+        try:
+            await sending
+        except asyncio.CancelledError as error:
+            if self._is_only_late():
+                raise ClientGoneError from error
+            raise
+        finally:
+            self._is_waiting = False
+
+    def _give_up(self) -> None:
+        if self._is_waiting:
+            assert self._task is not None
+            self._is_over = True
+            self._task.cancel()
+
+    def _is_only_late(self) -> bool:
+        """Whether nobody else wants this to end, as the client's watcher and the server may."""
+        assert self._task is not None
+        return self._is_over and self._task.uncancel() <= self._num_cancellations
 
 
 class Reply:

@@ -1,11 +1,9 @@
 """An engine's answer on its way to the client: untouched bytes, recorded as they pass."""
 
-import asyncio
-from collections.abc import Awaitable
 from typing import Final
 
 from gateway.inference.capture import Capture
-from gateway.inference.client import ClientGoneError, RawHeaders, Reply
+from gateway.inference.client import Patience, RawHeaders, Reply
 from gateway.inference.engine_call import read_recorded
 from gateway.inference.events import EventFilter
 from gateway.inference.order import Order
@@ -37,10 +35,12 @@ async def relay(
     """
     kind = response.headers.get("content-type", "application/json")
     headers = [(b"content-type", kind.encode("latin-1"))]
-    if kind.startswith("text/event-stream"):
-        await _relay_stream(response, order, capture, reply, headers, limits)
-    else:
-        await _relay_whole(response, order, capture, reply, headers, limits.idle_seconds)
+    with Patience(limits.idle_seconds) as taken:
+        if kind.startswith("text/event-stream"):
+            ping_seconds = limits.ping_seconds
+            await _relay_stream(response, order, capture, reply, headers, taken, ping_seconds)
+        else:
+            await _relay_whole(response, order, capture, reply, headers, taken)
 
 
 async def _relay_stream(
@@ -49,29 +49,29 @@ async def _relay_stream(
     capture: Capture,
     reply: Reply,
     headers: RawHeaders,
-    limits: GatewaySettings,
+    taken: Patience,
+    ping_seconds: float | None,
 ) -> None:
-    write_seconds = limits.idle_seconds
     head = [*headers, (b"cache-control", b"no-cache")]
-    await _taken(reply.start_stream(response.status, head), write_seconds)
+    await taken(reply.start_stream(response.status, head))
     events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
     try:
-        async with kept_awake(reply, events, limits.ping_seconds) as pass_on:
+        async with kept_awake(reply, events, ping_seconds) as pass_on:
             async for chunk in response.chunks():
                 piece = _record(chunk, events, capture)
                 if events.is_done:
                     await capture.secure()
                 if piece:
-                    await _taken(pass_on(piece), write_seconds)
+                    await taken(pass_on(piece))
     except EngineError:
         # After its last event the client has its answer, whatever becomes of the connection.
         if not events.is_done:
             raise
-    await _taken(reply.pass_on(events.finish()), write_seconds)
+    await taken(reply.pass_on(events.finish()))
     if not events.is_done:
         last = order.endpoint.last_event
         raise EngineError(f"The engine's stream ended without {last}.", code=WENT_AWAY)
-    await _taken(reply.end(), write_seconds)
+    await taken(reply.end())
 
 
 def _record(chunk: bytes, events: EventFilter, capture: Capture) -> bytes:
@@ -93,35 +93,26 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
         capture.finish(InferenceStatus.OK, answer=events.usage)
 
 
-async def _taken(sending: Awaitable[None], write_seconds: float) -> None:
-    """Wait until the client has taken what is sent; one that takes nothing counts as gone."""
-    try:
-        async with asyncio.timeout(write_seconds):
-            await sending
-    except TimeoutError as error:
-        raise ClientGoneError from error
-
-
 async def _relay_whole(
     response: UpstreamResponse,
     order: Order,
     capture: Capture,
     reply: Reply,
     headers: RawHeaders,
-    write_seconds: float,
+    taken: Patience,
 ) -> None:
     body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
     if response.status >= 400:
         body = order.endpoint.refusal(body)
-    await _taken(reply.start_whole(response.status, headers, len(body)), write_seconds)
+    await taken(reply.start_whole(response.status, headers, len(body)))
     last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
     for start in range(0, last_at, _PIECE_BYTES):
-        await _taken(reply.pass_on(body[start : start + _PIECE_BYTES]), write_seconds)
+        await taken(reply.pass_on(body[start : start + _PIECE_BYTES]))
     if response.status < 400:
         capture.finish(InferenceStatus.OK, answer=body)
     else:
         capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
     await capture.secure()
-    await _taken(reply.end(body[last_at:]), write_seconds)
+    await taken(reply.end(body[last_at:]))

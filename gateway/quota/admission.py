@@ -105,7 +105,7 @@ class Admission:
     def __enter__(self) -> "Admission":
         if self._alias is not None:
             self._check_alias(self._alias)
-        if self._quota != UNLIMITED:
+        if self._quota is not UNLIMITED:
             self._take_place()
         return self
 
@@ -167,7 +167,9 @@ class Admission:
         if self._quota.rpm is not None:
             full_at = row[REQUESTS_FULL_AT] = taken(full_at, now, self._quota.rpm, 1)
         reserved = before.num_reserved + self._num_reserved
-        return before._replace(requests_full_at=full_at, num_reserved=reserved)
+        return Standing(
+            full_at, before.tokens_full_at, before.num_running, reserved, before.num_spent
+        )
 
     def _leave_place(self, key_row: Row) -> None:
         quota, num_used = self._quota, self.num_used
@@ -207,10 +209,10 @@ def quota_headers(quota: Quota, standing: Standing, now: int) -> Headers:
         )
     if quota.tpm is not None:
         full_at = standing.tokens_full_at
-        remaining = max(0, left(full_at, now, quota.tpm) - standing.num_reserved)
+        remaining = left(full_at, now, quota.tpm) - standing.num_reserved
         headers += (
             (b"x-ratelimit-limit-tokens", b"%d" % quota.tpm),
-            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
+            (b"x-ratelimit-remaining-tokens", b"%d" % remaining if remaining > 0 else b"0"),
             (b"x-ratelimit-reset-tokens", _seconds(full_at - now)),
         )
     return headers
@@ -230,12 +232,16 @@ def _counted(usage: MonthlyUsage, month: int, holder: str | int) -> int:
 
 def _catch_up(row: Row, month: int, counted: int) -> int:
     """Return what was spent this month: as counted, or as seen here, where that is more."""
-    seen = row[SPENT] if row[MONTH] == month else 0
-    if counted > seen or row[MONTH] != month:
-        row[MONTH], row[SPENT] = month, max(counted, seen)
-    return max(counted, seen)
+    is_of_month = row[MONTH] == month
+    seen = row[SPENT] if is_of_month else 0
+    if is_of_month and seen >= counted:
+        return seen
+    row[MONTH], row[SPENT] = month, counted
+    return counted
 
 
 def _spend(row: Row, month: int, num_tokens: int) -> None:
-    row[SPENT] = num_tokens + (row[SPENT] if row[MONTH] == month else 0)
-    row[MONTH] = month
+    if row[MONTH] == month:
+        row[SPENT] += num_tokens
+    else:
+        row[MONTH], row[SPENT] = month, num_tokens

@@ -77,14 +77,18 @@ def reservable(quota: Quota, num_tokens: int) -> int:
 
 def wait_ns(full_at: int, now: int, limit: int, cost: int) -> int:
     """Return how long until `cost` is in the bucket; 0: it is."""
-    return max(0, max(full_at - now, 0) + cost * MINUTE_NS // limit - MINUTE_NS)
+    # Here and below with few calls of `max`: a request would have a dozen, 2 us in all.
+    missing = full_at - now if full_at > now else 0
+    return max(0, missing + cost * MINUTE_NS // limit - MINUTE_NS)
 
 
 def taken(full_at: int, now: int, limit: int, cost: int) -> int:
     """Return when the bucket is full again after `cost` was taken, be it more than was in it."""
-    return max(full_at, now) + cost * MINUTE_NS // limit
+    missing = full_at - now if full_at > now else 0
+    return now + missing + cost * MINUTE_NS // limit
 
 
 def left(full_at: int, now: int, limit: int) -> int:
     """Return how much is in the bucket; nothing where there is a debt."""
-    return max(0, limit * (MINUTE_NS - max(full_at - now, 0)) // MINUTE_NS)
+    missing = full_at - now if full_at > now else 0
+    return limit * (MINUTE_NS - missing) // MINUTE_NS if missing < MINUTE_NS else 0

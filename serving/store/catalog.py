@@ -50,15 +50,19 @@ async def _principals(session: AsyncSession) -> dict[str, routing.Principal]:
             tenant=key.tenant,
             role=key.role,
             aliases=None if key.aliases is None else frozenset(key.aliases),
-            quota=routing.Quota(
-                rpm=key.rpm, tpm=key.tpm, concurrency=key.concurrency, budget=key.budget
-            ),
+            quota=_quota(key),
             exceptions=exceptions_of(key),
             is_logged=not key.no_log,
             is_trainable=not (key.no_log or key.no_train),
         )
         for key in keys
     }
+
+
+def _quota(key: Key) -> routing.Quota:
+    """Return a key's limits; those of most keys are one and the same object, quick to tell."""
+    found = routing.Quota(rpm=key.rpm, tpm=key.tpm, concurrency=key.concurrency, budget=key.budget)
+    return routing.UNLIMITED if found == routing.UNLIMITED else found
 
 
 async def _aliases(session: AsyncSession) -> list[routing.Alias]:

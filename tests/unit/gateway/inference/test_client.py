@@ -1,9 +1,39 @@
-"""What an error's headers say beside its body."""
+"""The client's side: whether it takes what it is sent, and when it is told to come back."""
+
+import asyncio
 
 import pytest
 
-from gateway.inference.client import error_headers
+from gateway.inference.client import ClientGoneError, Patience, error_headers
 from serving.errors import RateLimitError
+
+
+async def test_patience_begins_anew_with_every_piece() -> None:
+    """However long an answer takes: only a piece that is not taken ends it."""
+    with Patience(0.2) as taken:
+        for _ in range(5):
+            await taken(asyncio.sleep(0.06))
+        await asyncio.sleep(0.3)  # the engine's silence is nobody's fault here
+        await taken(asyncio.sleep(0))
+        with pytest.raises(ClientGoneError):
+            await taken(asyncio.sleep(60))
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_cancellation_from_elsewhere_stays_one() -> None:
+    """The server's, at its end: it is not the client that has gone."""
+
+    async def send() -> None:
+        with Patience(60) as taken:
+            await taken(asyncio.sleep(60))
+
+    sending = asyncio.create_task(send())
+    await asyncio.sleep(0)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
 
 
 @pytest.mark.parametrize(
