@@ -21,7 +21,7 @@ if __name__ == "__main__":
     try:
         serve(Settings.model_validate_json(sys.argv[1]), sys.argv[2])
     finally:
-        heavy = {"numpy", "torch", "transformers", "peft", "trl", "vllm"}
+        heavy = {"numpy", "opentelemetry.sdk", "torch", "transformers", "peft", "trl", "vllm"}
         print("loaded:", sorted(heavy & set(sys.modules)))
         print("store closed", flush=True)
 """

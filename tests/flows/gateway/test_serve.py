@@ -14,6 +14,8 @@ from tests.ports import free_port
 from tests.serving import served
 from tests.upstream_server import FakeEngine
 
+SENTINEL = "CANARY-7f3a"
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_gateway_serves_and_stops_on_sigterm(
@@ -21,19 +23,22 @@ async def test_a_gateway_serves_and_stops_on_sigterm(
 ) -> None:
     """One worker or several: ready, metrics of all, and a clean end that unwinds its caller.
 
-    The one worker is the process that we started: after all that, it holds nothing of the trainer.
+    The one worker is the process that we started: after all that, it holds nothing of the trainer,
+    and, as no collector was named, nothing that traces (Litestar loads OpenTelemetry's interface
+    whenever it is there). Its log has said nothing of what was said.
     """
     port = free_port()
     settings = make_settings(tmp_path, engine, port=port, workers=workers)
     key = await make_key(database)
     async with served(settings, database.url, key) as gateway:
         session, process = gateway.session, gateway.process
-        body = {"model": "base", "messages": [{"role": "user", "content": "a"}]}
-        for _ in range(4):
-            async with session.post("/v1/chat/completions", json=body) as response:
+        body = {"model": "base", "messages": [{"role": "user", "content": SENTINEL}]}
+        for is_streamed in (False, True, False, True):
+            asked = {**body, "stream": is_streamed}
+            async with session.post("/v1/chat/completions", json=asked) as response:
                 assert response.status == 200
         async with session.get("/metrics") as response:
-            assert 'status="ok"} 4.0' in await response.text()
+            assert 'status="ok",tenant="-"} 4.0' in await response.text()
         process.send_signal(signal.SIGTERM)
         output, log = await process.communicate()
     assert b"store closed" in output
@@ -41,6 +46,8 @@ async def test_a_gateway_serves_and_stops_on_sigterm(
     assert process.returncode == 0
     lines = [json.loads(line) for line in log.decode().splitlines()]
     assert all(line["level"] in ("info", "warning") for line in lines), lines
+    assert SENTINEL not in log.decode()
+    assert key not in log.decode()
 
 
 def test_uvicorn_runs_its_safe_and_fast_parts(settings: Settings) -> None:

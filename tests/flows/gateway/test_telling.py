@@ -1,5 +1,6 @@
 """What logs and metrics tell of requests: never what was said, nor a key, nor more for strangers."""
 
+import asyncio
 import logging
 
 import pytest
@@ -29,6 +30,7 @@ async def test_nothing_that_was_said_is_told(
         Answer(pieces=[b'{"usage": "' + words + b'"}']),
         Answer(status=500, pieces=[words]),
         Answer(status=400, pieces=[words]),
+        Answer(headers=stream, pieces=[b"data: " + words + b"\n\n", b"data: [DONE]\n\n"]),
         Answer(headers=stream, pieces=[b"data: " + words + b"\n\n", 0.05, Fault.RESET]),
         Answer(before_head=Fault.RESET),
     ):
@@ -48,6 +50,9 @@ async def test_strangers_make_no_new_series(gateway: Gateway) -> None:
     """Names that clients think up are no labels: a hundred of them cost what one costs."""
     await gateway.chat()
     await gateway.chat(model="unknown")
+    async with asyncio.timeout(60):
+        while "strop_replica_in_flight{" not in await metrics_of(gateway):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     before = (await metrics_of(gateway)).count("\n")
     for number in range(100):
         await gateway.chat(model=f"unknown-{number}")
