@@ -6,6 +6,7 @@ Two workers may look at once: a run is created under unique indexes, and advance
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -15,12 +16,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.evidence import fingerprint, gather_evidence, policy_of, take_stock
 from retrain.jobs import log_failure
-from retrain.pipeline import advance
+from retrain.pipeline import advance, wait
 from retrain.shop import Shop
 from retrain.triggers import Evidence, Look, Stock, has_fallen, is_due, look
 from serving.errors import StropError
 from serving.store.aliases import id_of, list_aliases
-from serving.store.learning import Action, Decision, Trigger
+from serving.store.learning import Action, Decision, Run, RunState, Trigger
 from serving.store.runs import create_run, list_active_runs
 from serving.store.tables import Alias, utc_now
 
@@ -30,13 +31,30 @@ _NUMBER = re.compile(r"\d+")
 
 
 async def advance_runs(shop: Shop) -> None:
-    """Let every run that is under way take its next step; none waits for another."""
-    async with shop.database.session() as session:
-        runs = await list_active_runs(session)
-    steps = [_advance_alone(shop, run.id) for run in runs if run.id is not None]
-    for failure in await asyncio.gather(*steps, return_exceptions=True):
-        if failure is not None:
-            raise failure
+    """Let every run that is under way take its next step, but for those that have to stand in line.
+
+    One worker does so at a time. Its lock is the only connection that is held meanwhile.
+    """
+    async with shop.database.lock("runs") as is_ours:
+        if not is_ours:
+            return
+        runs = await _runs_whose_turn_it_is(shop)
+        steps = [advance(shop, run.id) for run in runs if run.id is not None]
+        for failure in await asyncio.gather(*steps, return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+
+def stand_in_line(runs: Sequence[Run], max_at_once: int) -> list[Run]:
+    """Return the queued runs that no trainer is free for: those that were asked for last.
+
+    Args:
+        runs: all that are under way, oldest first.
+        max_at_once: trainers that may run.
+    """
+    num_training = sum(run.state is RunState.TRAINING for run in runs)
+    queued = [run for run in runs if run.state is RunState.QUEUED and not run.is_cancelled]
+    return queued[max(0, max_at_once - num_training) :]
 
 
 async def look_at_aliases(shop: Shop, now: datetime | None = None) -> None:
@@ -60,10 +78,14 @@ async def look_at_aliases(shop: Shop, now: datetime | None = None) -> None:
                 log_failure(f"looking at alias {alias.tenant}/{alias.name} failed", error)
 
 
-async def _advance_alone(shop: Shop, run_id: int) -> None:
-    async with shop.database.lock(f"run/{run_id}") as is_ours:
-        if is_ours:
-            await advance(shop, run_id)
+async def _runs_whose_turn_it_is(shop: Shop) -> list[Run]:
+    async with shop.database.session() as session:
+        runs = await list_active_runs(session)
+    max_at_once = shop.settings.train.max_at_once
+    line = stand_in_line(runs, max_at_once)
+    for run in line:
+        await wait(shop, run, f"its turn to train. `train.max_at_once` is {max_at_once}.")
+    return [run for run in runs if run not in line]
 
 
 async def _look_at(session: AsyncSession, shop: Shop, alias: Alias, now: datetime) -> None:

@@ -57,7 +57,7 @@ async def advance(shop: Shop, run_id: int) -> None:
     try:
         await _step(shop, run)
     except UnavailableError as error:
-        await _wait(shop, run, error.message)
+        await wait(shop, run, error.message)
     except StropError as error:
         await _give_up(shop, run, error.message)
     except OperationalError:
@@ -66,6 +66,15 @@ async def advance(shop: Shop, run_id: int) -> None:
         await _try_again(shop, run, log_failure(f"run {run.id} failed while {run.state}", error))
     else:
         shop.patience.pop(run_id, None)
+
+
+async def wait(shop: Shop, run: Run, error: str) -> None:
+    """Write on a run what it waits for."""
+    if error == run.error:
+        return
+    log.warning("run %s waits: %s", run.id, error)
+    async with shop.database.session() as session:
+        note_error(await _mine(session, run), error)
 
 
 async def _step(shop: Shop, run: Run) -> None:
@@ -90,7 +99,9 @@ async def _build(shop: Shop, run: Run) -> None:
         # First what fails at once: a build takes seconds, and freezes files.
         base_to_train(shop.settings, (await get_release(session, _champion_of(alias))).pool)
         dataset = await build_dataset(session, shop.settings, alias)
-        (await _mine(session, run)).dataset_id = dataset.id
+        stored = await _mine(session, run)
+        stored.dataset_id = dataset.id
+        stored.error = None
 
 
 async def _submit(shop: Shop, run: Run) -> None:
@@ -199,6 +210,11 @@ async def _promote(shop: Shop, run: Run) -> None:
 
 
 async def _cancel(shop: Shop, run: Run) -> None:
+    await _stop_trainer(shop, run)
+    await _end(shop, run, RunState.CANCELLED, "It was cancelled on request.")
+
+
+async def _stop_trainer(shop: Shop, run: Run) -> None:
     path = spec_path(shop.settings, run)
     handle = run.handle
     if handle is None and path.exists():
@@ -209,8 +225,7 @@ async def _cancel(shop: Shop, run: Run) -> None:
         try:
             await shop.executor.cancel(handle)
         except NotFoundError:
-            log.warning("run %s is cancelled; its training %s is gone already", run.id, handle)
-    await _end(shop, run, RunState.CANCELLED, "It was cancelled on request.")
+            log.warning("run %s ends; its training %s is gone already", run.id, handle)
 
 
 async def _note_progress(shop: Shop, run: Run, status: TrainingStatus) -> None:
@@ -220,20 +235,12 @@ async def _note_progress(shop: Shop, run: Run, status: TrainingStatus) -> None:
             (await _mine(session, run)).progress = progress
 
 
-async def _wait(shop: Shop, run: Run, error: str) -> None:
-    if error == run.error:
-        return
-    log.warning("run %s waits: %s", run.id, error)
-    async with shop.database.session() as session:
-        note_error(await _mine(session, run), error)
-
-
 async def _try_again(shop: Shop, run: Run, error: str) -> None:
     """Let a run rest for a while, longer each time; give it up where that has not helped."""
     patience = shop.patience[_id(run)]
     patience.fail()
     if patience.num_failures < MAX_TRIES:
-        await _wait(shop, run, error)
+        await wait(shop, run, error)
     else:
         await _give_up(shop, run, f"It failed {MAX_TRIES} times in a row. {error}")
 
@@ -241,9 +248,13 @@ async def _try_again(shop: Shop, run: Run, error: str) -> None:
 async def _give_up(shop: Shop, run: Run, error: str) -> None:
     """End a run for what stands in its way. One that passed leaves a candidate that passed."""
     log.warning("run %s is given up while %s: %s", run.id, run.state, error)
+    try:
+        await _stop_trainer(shop, run)
+    except Exception as failure:  # noqa: BLE001 - what stands in its way may be this
+        log_failure(f"stopping the trainer of run {run.id} failed", failure)
+    has_passed = run.state is RunState.PASSED
+    await _end(shop, run, RunState.PASSED if has_passed else RunState.FAILED, error)
     shop.patience.pop(_id(run), None)
-    passed = run.state is RunState.PASSED
-    await _end(shop, run, RunState.PASSED if passed else RunState.FAILED, error)
 
 
 async def _end(shop: Shop, run: Run, state: RunState, error: str | None = None) -> None:

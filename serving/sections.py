@@ -230,6 +230,8 @@ class TrainSettings(Section):
     memory_gib: float | None = Field(None, gt=0)
     """Main memory; None: 6 GiB beside the base's weights, which are known if it is a folder."""
     gpu_memory_gib: float | None = Field(None, gt=0)
+    max_at_once: int = Field(1, ge=1)
+    """Trainers that run at a time; runs beyond that stand in line."""
     threads: int | None = Field(None, ge=1)
     """Threads that compute; None: one less than the machine has cores, one at least."""
     nice: int = Field(10, ge=0, le=19)

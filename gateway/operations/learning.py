@@ -39,6 +39,8 @@ def _doing(run: Run) -> str:
             return "passed and is being promoted"
         case _ if run.is_cancelled:
             return "is being cancelled"
+        case RunState.QUEUED if run.error:
+            return "is queued"
         case RunState.QUEUED:
             return "waits for the worker, which `strop up` runs"
         case RunState.TRAINING:

@@ -11,9 +11,11 @@ from retrain.learn import advance_runs
 from retrain.pipeline import MAX_RESTARTS, MAX_TRIES
 from serving.errors import ConflictError
 from serving.fleet.reconcile import reconcile
+from serving.store.aliases import create_alias, id_of
 from serving.store.learning import Dataset, DatasetRow, RunState, Split, Trigger
-from serving.store.runs import cancel_run
+from serving.store.runs import cancel_run, create_run
 from serving.store.tables import Promotion
+from serving.types import Task
 from tests.learning import FIRST_HELD_OUT, World, tickets
 
 
@@ -94,6 +96,29 @@ async def test_a_broken_adapter_is_not_registered(world: World) -> None:
     assert (await world.run(run.id)).state is RunState.FAILED
     assert [release.number for release in await world.releases()] == [1]
     assert not list(world.settings.adapter_dir.glob("*"))
+
+
+async def test_of_two_runs_one_trains_and_the_other_says_what_it_waits_for(world: World) -> None:
+    """As many trainers as `train.max_at_once`, 1, at a time; the next begins when one has ended."""
+    await world.import_all()
+    first = await world.queue()
+    async with world.database.session() as session:
+        zebra = await create_alias(
+            session, world.settings, name="zebra", tenant="acme", task=Task.CLASSIFY
+        )
+        second = await create_run(
+            session, id_of(zebra), trigger=Trigger.PERIOD, reason="a test", actor="worker"
+        )
+    assert second is not None
+    first = await world.advance_to(first, RunState.TRAINING)
+    for _ in range(2):
+        await advance_runs(world.shop)
+    second = await world.run(second.id)
+    assert (second.state, second.dataset_id) == (RunState.QUEUED, None)
+    assert "`train.max_at_once` is 1" in (second.error or "")
+    await world.advance_to(first, RunState.EVALUATING)
+    second = await world.advance_to(second, RunState.FAILED)
+    assert "0 training rows" in (second.error or "")
 
 
 @pytest.mark.parametrize("num_failures", [3, MAX_TRIES])

@@ -29,6 +29,7 @@ DECISION = Decision(alias_id=1, action=Action.NOTHING, reason="Nothing to do: ca
     ("run", "said"),
     [
         (make_run(RunState.QUEUED), "Run 5 waits for the worker, which `strop up` runs."),
+        (make_run(RunState.QUEUED, error="its turn."), "Run 5 is queued. Waiting: its turn."),
         (make_run(RunState.TRAINING), "Run 5 trains."),
         (
             make_run(RunState.TRAINING, progress={"message": "loading the base"}),
