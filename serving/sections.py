@@ -182,6 +182,9 @@ class JournalSettings(Section):
     """Above this much unread journal, new logged requests get 503."""
     durability: str = Field("process", pattern="^(process|power)$")
     """`process` survives kill -9; `power` adds a group fdatasync and survives a power cut."""
+    reserve_bytes: int = Field(8 * 2**20, ge=0)
+    """Set aside by each gateway worker on the journal's disk: when that is full, new logged requests
+    get 503, and those under way are still recorded."""
     max_record_bytes: int = Field(16 * 2**20, ge=2**16, le=64 * 2**20)
     """A longer answer is cut and marked; a longer request gets 413."""
 
@@ -227,11 +230,11 @@ class TrainSettings(Section):
     """What runs a training, and what it may take."""
 
     command: str = "python -m retrain.train {spec}"
+    max_at_once: int = Field(1, ge=1)
+    """Trainers that run at a time; runs beyond that stand in line."""
     memory_gib: float | None = Field(None, gt=0)
     """Main memory; None: 6 GiB beside the base's weights, which are known if it is a folder."""
     gpu_memory_gib: float | None = Field(None, gt=0)
-    max_at_once: int = Field(1, ge=1)
-    """Trainers that run at a time; runs beyond that stand in line."""
     threads: int | None = Field(None, ge=1)
     """Threads that compute; None: one less than the machine has cores, one at least."""
     nice: int = Field(10, ge=0, le=19)

@@ -15,6 +15,7 @@ import msgspec
 from serving.errors import PayloadTooLargeError, UnavailableError
 from serving.journal.frames import pack
 from serving.journal.records import End, Record
+from serving.journal.reserve import Reserve
 from serving.journal.segments import OpenSegment, count_bytes, segment_path, sync_folder
 from serving.sections import JournalSettings
 
@@ -47,13 +48,15 @@ class JournalWriter:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._segment = self._open_segment()
+            self._reserve = Reserve(folder, settings.reserve_bytes)
         except OSError as error:
             raise _unwritable(folder, error) from error
 
     def append(self, record: Record) -> None:
         """Write one record.
 
-        The end of a request that was begun is taken above the watermark too.
+        The end of a request that was begun is taken above the watermark too, and out of the reserve
+        when the disk is full.
 
         Raises:
             UnavailableError: the journal is full, the disk is, or the folder is gone.
@@ -68,7 +71,7 @@ class JournalWriter:
         if self._segment.num_bytes + len(frame) > self._settings.segment_bytes:
             self._rotate()
         try:
-            self._segment.append(frame)
+            self._write(frame, is_end=isinstance(record, End))
         except OSError as error:
             raise _unwritable(self._folder, error) from error
         self._num_folder_bytes += len(frame)
@@ -96,6 +99,16 @@ class JournalWriter:
     def close(self) -> None:
         """Close the segment: ingest takes the worker for gone and finishes it."""
         self._segment.close()
+        self._reserve.close()
+
+    def _write(self, frame: bytes, *, is_end: bool) -> None:
+        try:
+            self._segment.append(frame)
+        except OSError:
+            self._reserve.let_go()
+            if not is_end:
+                raise
+            self._segment.append(frame)
 
     def _encode(self, record: Record) -> bytes:
         payload = self._encode_text(record)
@@ -121,8 +134,17 @@ class JournalWriter:
         now = time.monotonic()
         if now - self._counted_at >= _COUNT_SECONDS:
             self._count(now)
-            if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
+            is_full = self._num_folder_bytes + num_bytes > self._settings.max_bytes
+            if is_full or not self._reserve.is_whole:
                 self._let_go()
+            self._reserve.fill()
+        if not self._reserve.is_whole:
+            raise UnavailableError(
+                f"The disk of {self._folder} is full. Check that the worker runs and reaches the "
+                "database, and who else writes to that disk.",
+                code="journal_full",
+                retry_after=_RETRY_SECONDS,
+            )
         if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
             raise UnavailableError(
                 f"The journal holds {self._num_folder_bytes} bytes that nobody has read, the most "

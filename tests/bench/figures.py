@@ -44,6 +44,16 @@ ROWS = {
         "{aborted} recorded as aborted; sockets, tasks, upstream calls and places left: {left}; "
         "{fresh} fresh requests at once: all answered",
     ),
+    "database_stopped": (
+        "PostgreSQL frozen for {seconds} s, then stopped for {seconds} s, under load",
+        "{acknowledged} answers and ratings acknowledged, {lost} lost, {refused} refused; "
+        "`/health/live` in {slowest_live_ms} ms at worst",
+    ),
+    "disk_full": (
+        "The journal full under load, again and again, {disks} ways",
+        "{acknowledged} answers and ratings acknowledged, {lost} lost; {refused} refused, "
+        "all with 503 and Retry-After",
+    ),
     "demo_base": (
         "The embedded base and its first adapter, {queues} queues, {items} requests never seen",
         "exact match: base {base_percent} %, adapter {adapter_percent} %",

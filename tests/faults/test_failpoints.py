@@ -20,11 +20,11 @@ from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import InferenceStatus
 from tests.commands import FORKS
+from tests.faults.apps import NUM_APPS, Told, asking
 from tests.faults.failpoints import GATEWAY, INGEST, become_gateway, become_ingest
 from tests.faults.test_journal_kill import spread
-from tests.gateway import MESSAGES, make_key, make_settings
+from tests.gateway import make_key, make_settings
 from tests.journal import make_begin, make_end, make_feedback, read_feedback, read_inferences
-from tests.load import stream_once
 from tests.ports import free_port
 from tests.scale import Scale
 from tests.upstream_server import Answer, FakeEngine, Received, answer_like_vllm, fake_engine
@@ -33,7 +33,6 @@ pytestmark = pytest.mark.timeout(600)
 
 SECONDS = 200
 """What a process may take to start, or to die. It takes a second."""
-NUM_CLIENTS = 6
 SMALL = {"segment_bytes": 4096, "max_bytes": 2**24}
 """Segments for a few records, so that there is always another one."""
 
@@ -45,16 +44,6 @@ class Kills:
     points: set[str] = field(default_factory=set)
     num: int = 0
     num_acknowledged: int = 0
-
-
-@dataclass
-class Said:
-    """What a gateway had said to its clients when it died."""
-
-    answered: set[str] = field(default_factory=set)
-    """Inferences whose whole answer was seen."""
-    rated: set[str] = field(default_factory=set)
-    """Feedback that was accepted."""
 
 
 @pytest.fixture(scope="module")
@@ -84,76 +73,42 @@ async def test_a_gateway_killed_anywhere_loses_nothing(
             engine.script = one_connection_each
             settings = settings_to_die(tmp_path / str(number), engine, number)
             known = (await read_inferences(database)).keys()
-            said = await ask_until_killed(settings, database.url, key, point, number)
+            told = await ask_until_killed(settings, database.url, key, point, number)
             report = await ingest(database, settings.journal_dir)
             assert report.num_damaged == report.num_rejected == 0
             assert list_segments(settings.journal_dir) == []
-            await check(database, known, said, engine)
+            await check(database, known, told, engine)
         kills.num += 1
-        kills.num_acknowledged += len(said.answered) + len(said.rated)
+        kills.num_acknowledged += told.num
     kills.points.add(point)
 
 
-async def check(database: Database, known: Any, said: Said, engine: FakeEngine) -> None:
-    """Compare the rows that a killed gateway left with what its clients and its engine saw."""
+async def check(database: Database, known: Any, told: Told, engine: FakeEngine) -> None:
+    """Compare the rows that a killed gateway left with what its apps and its engine saw."""
     rows = await read_inferences(database)
     begun = {id_: row.status for id_, row in rows.items() if id_ not in known}
     ok = {id_ for id_, status in begun.items() if status is InferenceStatus.OK}
     assert {call.headers["x-request-id"] for call in engine.calls} <= begun.keys()
-    assert said.answered <= ok
+    assert told.answered <= ok
     # What was answered at the last moment was still on its way.
-    assert len(ok) <= len(said.answered) + NUM_CLIENTS
+    assert len(ok) <= len(told.answered) + NUM_APPS
     assert InferenceStatus.RUNNING not in begun.values()
     rated = [row.id for row in await read_feedback(database)]
     assert len(rated) == len(set(rated))
-    assert said.rated <= set(rated)
+    assert told.rated <= set(rated)
 
 
-async def ask_until_killed(settings: Settings, url: str, key: str, point: str, number: int) -> Said:
-    """Run a gateway that dies at a point under load; return what it had said by then."""
+async def ask_until_killed(settings: Settings, url: str, key: str, point: str, number: int) -> Told:
+    """Run a gateway that dies at a point under load; return what it had told its apps by then."""
     log = settings.home / "gateway.log"
     arguments = (point, nth_of(number), settings.model_dump_json(), url, log)
     async with a_process(become_gateway, *arguments) as process:
-        headers = {"Authorization": f"Bearer {key}"}
-        async with aiohttp.ClientSession(headers=headers) as session:
-            address = f"http://127.0.0.1:{settings.gateway.port}"
-            await become_ready(session, address, process, log)
-            said = Said()
-            async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
-                for client in range(NUM_CLIENTS):
-                    group.create_task(ask_on(session, address, client, said))
-        await died(process, log)
-    return said
-
-
-async def ask_on(session: aiohttp.ClientSession, address: str, client: int, said: Said) -> None:
-    """Ask, streamed or not, and rate what is answered, until nobody is there any more."""
-    with suppress(aiohttp.ClientError):
-        while True:
-            inference_id = await ask(session, address, is_streamed=bool(client % 2))
-            said.answered.add(inference_id)
-            rating = {"inference_id": inference_id, "rating": "up"}
-            async with session.post(f"{address}/v1/feedback", json=rating) as response:
-                assert response.status == 200, await response.text()
-                said.rated.add((await response.json())["feedback_id"])
-
-
-async def ask(session: aiohttp.ClientSession, address: str, *, is_streamed: bool) -> str:
-    """Make one request; return the inference once its whole answer was seen.
-
-    Raises:
-        aiohttp.ClientError: the gateway died.
-    """
-    if is_streamed:
-        outcome = await stream_once(session, address, "base", "Where is my parcel?")
-        if not outcome.is_ok or outcome.inference_id is None:
-            raise aiohttp.ClientError(outcome.error)
-        return outcome.inference_id
-    body = {"model": "base", "messages": MESSAGES}
-    async with session.post(f"{address}/v1/chat/completions", json=body) as response:
-        assert response.status == 200, await response.text()
-        await response.read()
-        return response.headers["x-strop-inference-id"]
+        address = f"http://127.0.0.1:{settings.gateway.port}"
+        await become_ready(address, process, log)
+        async with asking(address, key, may_die=True) as told:
+            await died(process, log)
+    assert not told.refused
+    return told
 
 
 @pytest.mark.parametrize("point", INGEST)
@@ -163,7 +118,7 @@ async def test_an_ingest_killed_anywhere_repeats_nothing(
     """The next one goes on where the rows end: each record is there, once."""
     folder, log = tmp_path / "journal", tmp_path / "ingest.log"
     for number in range(scale.count(1, full=20)):
-        said, interrupted = write_journal(folder)
+        told, interrupted = write_journal(folder)
         known = (await read_inferences(database)).keys()
         arguments = (point, 1 + number % 3, str(folder), database.url, log)
         async with a_process(become_ingest, *arguments) as process:
@@ -174,20 +129,20 @@ async def test_an_ingest_killed_anywhere_repeats_nothing(
         rows = await read_inferences(database)
         begun = {id_: row.status for id_, row in rows.items() if id_ not in known}
         assert begun == {
-            **dict.fromkeys(said.answered, InferenceStatus.OK),
+            **dict.fromkeys(told.answered, InferenceStatus.OK),
             **dict.fromkeys(interrupted, InferenceStatus.INTERRUPTED),
         }
         rated = [row.id for row in await read_feedback(database)]
         assert len(rated) == len(set(rated))
-        assert said.rated <= set(rated)
+        assert told.rated <= set(rated)
         kills.num += 1
-        kills.num_acknowledged += len(said.answered) + len(interrupted) + len(said.rated)
+        kills.num_acknowledged += told.num + len(interrupted)
     kills.points.add(point)
 
 
-def write_journal(folder: Path) -> tuple[Said, set[str]]:
+def write_journal(folder: Path) -> tuple[Told, set[str]]:
     """Leave the journal of three workers that are gone; return what is in it, and what never ended."""
-    said, interrupted = Said(), set()
+    told, interrupted = Told(), set()
     for worker in range(3):
         writer = JournalWriter(folder, JournalSettings(**SMALL), f"w-{worker}")
         for number in range(20):
@@ -199,15 +154,15 @@ def write_journal(folder: Path) -> tuple[Said, set[str]]:
             writer.append(make_end(begin))
             rating = make_feedback(begin, id=begin.id[-32:])
             writer.append(rating)
-            said.answered.add(begin.id)
-            said.rated.add(rating.id)
+            told.answered.add(begin.id)
+            told.rated.add(rating.id)
         writer.close()
-    return said, interrupted
+    return told, interrupted
 
 
 def nth_of(number: int) -> int:
     """Return at which of the first hits to die: never so early that nothing was answered."""
-    return NUM_CLIENTS + 2 + round(16 * spread(number))
+    return NUM_APPS + 2 + round(16 * spread(number))
 
 
 def settings_to_die(home: Path, engine: FakeEngine, number: int) -> Settings:
@@ -236,11 +191,9 @@ async def a_process(target: Callable[..., None], *arguments: Any) -> AsyncIterat
         process.join()
 
 
-async def become_ready(
-    session: aiohttp.ClientSession, address: str, process: BaseProcess, log: Path
-) -> None:
+async def become_ready(address: str, process: BaseProcess, log: Path) -> None:
     """Wait until the gateway is ready."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as session:
         while process.exitcode is None:
             with suppress(aiohttp.ClientConnectionError):
                 async with session.get(f"{address}/health/ready") as response:

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 from serving.errors import PayloadTooLargeError, UnavailableError
 from serving.journal.frames import Tail, read_batch
 from serving.journal.reader import decode
-from serving.journal.records import End, Record
+from serving.journal.records import Begin, End, Record
 from serving.journal.segments import list_segments, remove_drafts
 from serving.journal.writer import JournalWriter
 from serving.sections import JournalSettings
+from tests.disks import pretended_disk
 from tests.journal import make_begin, make_end, make_feedback
 
 
@@ -113,7 +115,7 @@ def test_what_others_wrote_counts_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("num_bytes", [600, 610, 700])
 def test_a_full_disk_leaves_no_half_record(tmp_path: Path, num_bytes: int) -> None:
     """A write that falls short is undone, the caller told; later records are whole again."""
-    writer = JournalWriter(tmp_path, JournalSettings(), "w-1")
+    writer = JournalWriter(tmp_path, JournalSettings(reserve_bytes=0), "w-1")
     begins = [make_begin() for _ in range(8)]
     kept: list[Record | None] = []
     with disk_of(num_bytes):
@@ -129,6 +131,45 @@ def test_a_full_disk_leaves_no_half_record(tmp_path: Path, num_bytes: int) -> No
     writer.append(after)
     writer.close()
     assert read_all(tmp_path) == [*kept, after]
+
+
+def begin_until_refused(writer: JournalWriter) -> list[Begin]:
+    """Begin requests until the disk takes no more; return those that it took."""
+    begun: list[Begin] = []
+    while True:
+        begin = make_begin("x" * 1000)
+        try:
+            writer.append(begin)
+        except UnavailableError:
+            return begun
+        begun.append(begin)
+
+
+def test_what_was_begun_is_ended_on_a_full_disk(tmp_path: Path) -> None:
+    """Space was set aside for that; nothing else gets it, and it is set aside again when it can be."""
+    folder, settings = tmp_path / "journal", JournalSettings(reserve_bytes=2**16)
+    with pretended_disk(folder, 2**17):
+        writer = JournalWriter(folder, settings, "w-1")
+        begun = begin_until_refused(writer)
+        assert len(begun) > 20
+        for begin in begun:
+            writer.append(make_end(begin))
+        for record in (make_begin(), make_feedback(begun[0])):
+            with pytest.raises(UnavailableError) as caught:
+                writer.append(record)
+            assert caught.value.code == "journal_full"
+    deadline = time.monotonic() + 60
+    while True:  # the disk is looked at once a second
+        try:
+            writer.append(make_begin())
+            break
+        except UnavailableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    writer.close()
+    records = read_all(folder)
+    assert records[: len(begun)] == begun
+    assert records[len(begun) : -1] == [make_end(begin) for begin in begun]
 
 
 def test_an_answer_too_long_is_cut_and_marked(tmp_path: Path) -> None:
