@@ -10,7 +10,7 @@ from gateway.api.page import page_handlers
 from gateway.api.routes import api_handlers
 from gateway.errors import EXCEPTION_HANDLERS
 from gateway.inference.client import SECURITY_HEADERS
-from gateway.openapi import describe_raw_routes, openapi_config
+from gateway.openapi import describe_errors, describe_raw_routes, openapi_config
 from gateway.operations.resources import Resources
 from gateway.runtime import open_runtime
 from gateway.surface import handlers
@@ -49,4 +49,5 @@ def create_app(settings: Settings, url: str) -> Litestar:
         debug=False,
     )
     describe_raw_routes(app)
+    describe_errors(app)
     return app

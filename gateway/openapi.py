@@ -29,6 +29,21 @@ _ERRORS = {
     "503": "No engine can answer now; `Retry-After` says when to try again.",
     "504": "The engine did not answer in time.",
 }
+_API_ERRORS = {
+    "400": "The request is wrong; `param` names the field.",
+    "401": _ERRORS["401"],
+    "403": "The key's role may not do this.",
+    "404": "There is no such thing.",
+    "409": "What is there does not allow it.",
+    "413": _ERRORS["413"],
+    "502": _ERRORS["502"],
+    "503": "The database or an engine does not answer; `Retry-After` says when to try again.",
+    "504": _ERRORS["504"],
+}
+_OTHER_ERRORS = {
+    "/v1/models": {"401": _ERRORS["401"], "503": "The keys could not be read yet."},
+    "/health/ready": {"503": "Not ready, and why."},
+}
 _FEEDBACK_FIELDS = ("inference_id", "rating", "score", "comment", "demonstration", "rater")
 
 
@@ -64,6 +79,17 @@ def describe_raw_routes(app: Litestar) -> None:
             responses=_responses("400", "401", "404", "413", "503"),
         )
     )
+
+
+def describe_errors(app: Litestar) -> None:
+    """Add what routes answer by exceptions, of which Litestar cannot know."""
+    for path, item in (app.openapi_schema.paths or {}).items():
+        errors = _API_ERRORS if path.startswith("/api/") else _OTHER_ERRORS.get(path, {})
+        for operation in (item.get, item.post, item.patch, item.delete):
+            if operation is not None and operation.responses is not None:
+                for status, words in errors.items():
+                    # Litestar's own 400 has the shape of its own errors, which are not ours.
+                    operation.responses[status] = OpenAPIResponse(description=words)
 
 
 def _inference(endpoint: Endpoint) -> PathItem:

@@ -247,7 +247,6 @@ def test_the_openapi_document_lists_every_route(settings: Settings) -> None:
         if isinstance(route, ASGIRoute) or (isinstance(route, HTTPRoute) and is_documented(route))
     }
     assert set(app.openapi_schema.paths or {}) == served
-    assert json.dumps(app.openapi_schema.to_schema())
 
 
 def is_documented(route: HTTPRoute) -> bool:

@@ -1,0 +1,85 @@
+"""The OpenAPI document against the running gateway: schemathesis reads the one and asks the other."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples_of
+from hypothesis import strategies as st
+from litestar.routes import HTTPRoute
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+
+from gateway.app import create_app
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.types import Role
+from tests.gateway import Gateway, make_key, until
+from tests.scale import examples
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
+
+
+def document() -> dict[str, Any]:
+    """Return the document as clients get it."""
+    app = create_app(Settings(home=Path("nowhere")), "postgresql://nowhere")
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(app.openapi_schema.to_schema()))
+    return found
+
+
+def cases() -> st.SearchStrategy[schemathesis.Case]:
+    """Draw requests for every operation, such as it describes and such as it excludes."""
+    operations = [
+        found.ok() for found in schemathesis.openapi.from_dict(document()).get_all_operations()
+    ]
+    drawn = [operation.as_strategy(GenerationMode.POSITIVE) for operation in operations]
+    drawn += [
+        operation.as_strategy(GenerationMode.NEGATIVE)
+        for operation in operations
+        if operation.body or operation.query or operation.path_parameters
+    ]
+    return st.sampled_from(drawn).flatmap(lambda strategy: strategy)
+
+
+def test_every_method_of_every_route_is_documented(settings: Settings) -> None:
+    """What a route answers and the document does not name would never be tried."""
+    app = create_app(settings, "postgresql://nowhere")
+    served = {
+        (method.lower(), route.path_format)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if handler.resolve_include_in_schema()
+        for method in handler.http_methods
+    }
+    paths = document()["paths"]
+    documented = {(method, path) for path, methods in paths.items() for method in methods}
+    assert served <= documented
+    assert all(path.startswith("/v1/") for _, path in documented - served)
+
+
+@pytest.fixture
+async def as_admin(gateway: Gateway, database: Database) -> dict[str, str]:
+    """Headers of somebody who may everything."""
+    key = await make_key(database, role=Role.ADMIN)
+    await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.timeout(3600)
+@examples_of(
+    max_examples=examples(60, full=3_000),
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.deferred(cases))
+async def test_no_request_that_the_document_allows_or_excludes_is_a_fault_of_ours(
+    gateway: Gateway, as_admin: dict[str, str], case: schemathesis.Case
+) -> None:
+    """Every answer is below 500, of a status and of a type that are documented."""
+    response = await asyncio.to_thread(case.call, base_url=gateway.url, headers=as_admin)
+    case.validate_response(response, checks=CHECKS)
