@@ -58,7 +58,7 @@ _NO_CHUNKS: dict[str, bytes] = {
     "longer-than-it-says": b"2\r\n{}{}\r\n0\r\n\r\n",
     "bare-lf": b"2\n{}\n0\n\n",
     "extension-without-end": b"2;" + b"a" * 70_000,
-    "trailer-without-end": b"0\r\nA: " + b"a" * 70_000,
+    "trailer-without-end": b"0\r\nA: " + b"a" * 400_000,
 }
 _ODD_HEADS: dict[str, bytes] = {
     "no-host": b"GET /v1/models HTTP/1.1\r\nAuthorization: Bearer {key}\r\n\r\n",
