@@ -47,14 +47,14 @@ async def test_nothing_that_was_said_is_told(
 
 
 async def test_strangers_make_no_new_series(gateway: Gateway) -> None:
-    """Names that clients think up are no labels: a hundred of them cost what one costs."""
+    """Names that clients think up are no labels: any number of them costs what one costs."""
     await gateway.chat()
     await gateway.chat(model="unknown")
     async with asyncio.timeout(60):
         while "strop_replica_in_flight{" not in await metrics_of(gateway):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     before = (await metrics_of(gateway)).count("\n")
-    for number in range(100):
+    for number in range(30):
         await gateway.chat(model=f"unknown-{number}")
         await gateway.chat(model=f"base@{number}")
     assert (await metrics_of(gateway)).count("\n") == before

@@ -78,7 +78,7 @@ async def test_nothing_is_left_when_the_keeper_is_killed(supervisor: Supervisor)
     assert keeper != os.getpid()
     os.kill(keeper, signal.SIGKILL)
     await until(lambda: status(supervisor).num_restarts == 1)
-    assert not is_alive(pid_of(first))
+    await until(lambda: not is_alive(pid_of(first)))
     await running(supervisor)
 
 
