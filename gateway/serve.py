@@ -118,11 +118,7 @@ def http_protocol(settings: Settings) -> type[asyncio.Protocol]:
 def build_worker(settings: Settings, url: str) -> Litestar:
     """Build the application inside the process that serves it."""
     from gateway.app import create_app
-    from monitoring.metrics import MULTIPROCESS_VARIABLE, forget_dead_processes
 
-    folder = os.environ.get(MULTIPROCESS_VARIABLE)
-    if folder:
-        forget_dead_processes(Path(folder))
     return create_app(settings, url)
 
 

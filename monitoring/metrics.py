@@ -159,7 +159,7 @@ class Metrics:
         folder = os.environ.get(MULTIPROCESS_VARIABLE)
         if folder is None:
             return generate_latest(self.registry)
-        forget_dead_processes(Path(folder))
+        _forget_the_dead(Path(folder))
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call] # it has no annotations
         return generate_latest(everyone)
@@ -190,7 +190,7 @@ class Metrics:
         return Gauge(f"strop_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
 
 
-def forget_dead_processes(folder: Path) -> None:
+def _forget_the_dead(folder: Path) -> None:
     """Take dead workers out of the gauges of the living: what they had in flight is gone."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
-from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,6 +23,7 @@ from gateway.inference.order import Order, base_name
 from gateway.tracing.trace import Trace, Tracing
 from serving.errors import StropError
 from serving.settings import Settings
+from serving.target import parse_target
 from serving.types import InferenceStatus
 
 Attributes = dict[str, str | int | float | bool]
@@ -140,15 +140,15 @@ class SpanTrace(Trace):
     @contextmanager
     def call(self, replica: str) -> Iterator[None]:
         """Surround a call with its span."""
-        address = urlsplit(replica)
+        engine = parse_target(replica).origin
         span = self._tracer.start_span(
             f"{self._engine['gen_ai.operation.name']} {self._engine['gen_ai.request.model']}",
             set_span_in_context(self._request, Context()),
             SpanKind.CLIENT,
             {
                 **self._engine,
-                "server.address": address.hostname or "",
-                "server.port": address.port or (443 if address.scheme == "https" else 80),
+                "server.address": engine.host,
+                "server.port": engine.port,
             },
         )
         self._call = span

@@ -18,6 +18,7 @@ from serving.settings import Settings
 
 A, B = "http://a:1", "http://b:1"
 SERVED = Served(tenant="acme", alias="support", release="1", arm="champion")
+SERIES = '{alias="support",arm="champion",release="1",tenant="acme"}'
 QUEUED = 'strop_queued{alias="support",arm="champion",pool="default",release="1",tenant="acme"}'
 BASE = Wanted(pool="default", adapter=None, served=SERVED)
 
@@ -85,6 +86,7 @@ async def test_who_finds_no_room_waits_its_turn(world: World) -> None:
     places[0].give_back()
     assert (await second).replica == places[0].replica
     assert world.metric(f"{QUEUED} 0.0")
+    assert world.metric(f"strop_queue_seconds_count{SERIES} 2.0")
 
 
 async def test_a_full_queue_sends_away_at_once(tmp_path: Path) -> None:
