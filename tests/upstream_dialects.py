@@ -18,6 +18,20 @@ RESPONSE_USAGE = {
 MESSAGE_USAGE = {"input_tokens": 7, "output_tokens": 3}
 
 
+def plain_answer(path: str, request: Fields, words: list[str], request_id: str) -> Fields | None:
+    """Return the answer in one piece at one of these paths; None at another."""
+    match path:
+        case "/v1/responses":
+            return response(request, words)
+        case "/v1/messages":
+            return message(request, words, request_id)
+        case "/v1/messages/count_tokens":
+            return counted()
+        case "/v1/embeddings":
+            return embeddings(request, request_id)
+    return None
+
+
 def response(request: Fields, words: list[str] | None, status: str = "completed") -> Fields:
     """Return a response; None for words: not begun. It repeats what was asked, as vLLM does."""
     text = {"type": "output_text", "text": "".join(words or ()), "annotations": []}

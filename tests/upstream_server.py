@@ -13,11 +13,8 @@ from enum import Enum
 from typing import Any
 
 from tests.upstream_dialects import (
-    counted,
-    embeddings,
-    message,
     message_events,
-    response,
+    plain_answer,
     response_events,
 )
 
@@ -198,14 +195,9 @@ def answer_like_vllm(received: Received) -> Answer:
     request_id = received.headers.get("x-request-id", "unnamed")
     if received.json.get("stream"):
         return streamed(received, words)
-    if received.path == "/v1/responses":
-        return _json(response(received.json, words))
-    if received.path == "/v1/messages":
-        return _json(message(received.json, words, request_id))
-    if received.path == "/v1/messages/count_tokens":
-        return _json(counted())
-    if received.path == "/v1/embeddings":
-        return _json(embeddings(received.json, request_id))
+    plain = plain_answer(received.path, received.json, words, request_id)
+    if plain is not None:
+        return _json(plain)
     is_chat = received.path == "/v1/chat/completions"
     text = {"message": {"role": "assistant", "content": "Hello there!"}}
     choice = text if is_chat else {"text": "Hello there!"}
