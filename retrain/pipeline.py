@@ -22,7 +22,7 @@ from retrain.jobs import log_failure
 from retrain.judge import judge_run
 from retrain.prepare import base_to_train, prepare_training, run_folder, spec_path
 from retrain.shop import Shop
-from serving.errors import ConflictError, NotFoundError, StropError, UnavailableError
+from serving.errors import ConflictError, EngineError, NotFoundError, StropError, UnavailableError
 from serving.fleet import swap
 from serving.fleet.adapters import import_adapter
 from serving.store.learning import Dataset, Run, RunState, Trigger
@@ -47,8 +47,8 @@ async def advance(shop: Shop, run_id: int) -> None:
 
     An engine that is away, or a registry that cannot be written, is waited for: the step is taken
     again at the next call, and `run.error` says what is missing. What only a person can mend ends
-    the run with its words; so does, in the end, a failure that nobody foresaw, such as a full disk,
-    if it stays. The champion serves on in any case.
+    the run with its words. So does, if it stays, a failure that nobody foresaw, such as a full disk,
+    or an engine that refuses the winner. The champion serves on in any case.
     """
     async with shop.database.session() as session:
         run = await get_run(session, run_id)
@@ -56,6 +56,10 @@ async def advance(shop: Shop, run_id: int) -> None:
         return
     try:
         await _step(shop, run)
+    except EngineError as error:
+        # It answers, and refuses. A promotion that is tried again disturbs every gateway worker.
+        is_endless = run.state is not RunState.PASSED
+        await _try_again(shop, run, error.message, is_endless=is_endless)
     except UnavailableError as error:
         await wait(shop, run, error.message)
     except StropError as error:
@@ -79,8 +83,8 @@ async def wait(shop: Shop, run: Run, error: str) -> None:
 
 async def _step(shop: Shop, run: Run) -> None:
     match run.state:
-        case RunState.PASSED:
-            await _promote(shop, run)
+        case RunState.PASSED if await _is_promoted(shop, run):
+            await _end(shop, run, RunState.PASSED)  # by a worker that died right after the flip
         case _ if run.is_cancelled:
             await _cancel(shop, run)
         case RunState.QUEUED if run.dataset_id is None:
@@ -91,6 +95,8 @@ async def _step(shop: Shop, run: Run) -> None:
             await _follow(shop, run)
         case RunState.EVALUATING:
             await _evaluate(shop, run)
+        case RunState.PASSED:
+            await _promote(shop, run)
 
 
 async def _build(shop: Shop, run: Run) -> None:
@@ -182,14 +188,15 @@ async def _evaluate(shop: Shop, run: Run) -> None:
             end_run(stored, RunState.PASSED if judged.is_passed else RunState.REJECTED)
 
 
+async def _is_promoted(shop: Shop, run: Run) -> bool:
+    async with shop.database.session() as session:
+        return (await session.get_one(Alias, run.alias_id)).champion_id == run.release_id
+
+
 async def _promote(shop: Shop, run: Run) -> None:
     """Swap the winner in."""
     async with shop.database.session() as session:
-        alias = await session.get_one(Alias, run.alias_id)
         release = await session.get_one(Release, run.release_id)
-    if alias.champion_id == release.id:  # flipped by a worker that died right after
-        await _end(shop, run, RunState.PASSED)
-        return
     assert run.verdict is not None
     try:
         await swap.promote(
@@ -235,11 +242,11 @@ async def _note_progress(shop: Shop, run: Run, status: TrainingStatus) -> None:
             (await _mine(session, run)).progress = progress
 
 
-async def _try_again(shop: Shop, run: Run, error: str) -> None:
+async def _try_again(shop: Shop, run: Run, error: str, *, is_endless: bool = False) -> None:
     """Let a run rest for a while, longer each time; give it up where that has not helped."""
     patience = shop.patience[_id(run)]
     patience.fail()
-    if patience.num_failures < MAX_TRIES:
+    if is_endless or patience.num_failures < MAX_TRIES:
         await wait(shop, run, error)
     else:
         await _give_up(shop, run, f"It failed {MAX_TRIES} times in a row. {error}")

@@ -35,10 +35,10 @@ def _tell_active(run: Run) -> str:
 
 def _doing(run: Run) -> str:
     match run.state:
-        case RunState.PASSED:
-            return "passed and is being promoted"
         case _ if run.is_cancelled:
             return "is being cancelled"
+        case RunState.PASSED:
+            return "passed and is being promoted"
         case RunState.QUEUED if run.error:
             return "is queued"
         case RunState.QUEUED:

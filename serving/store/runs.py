@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import ConflictError, NotFoundError
-from serving.store.learning import ACTIVE, Decision, Run, RunState, Trigger
+from serving.store.learning import Decision, Run, RunState, Trigger
 from serving.store.tables import Alias, utc_now
 
 
@@ -111,7 +111,7 @@ async def cancel_run(session: AsyncSession, run_id: int) -> Run:
         ConflictError: it has ended already.
     """
     run = await lock_run(session, run_id)
-    if run.state not in ACTIVE:
+    if run.ended_at is not None:
         raise ConflictError(f"Run {run_id} has ended already: {run.state}.")
     run.is_cancelled = True
     return run

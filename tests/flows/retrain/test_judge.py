@@ -77,6 +77,7 @@ async def test_an_engine_that_talks_nonsense_is_waited_for(world: World) -> None
     run = await world.advance_to(await world.queue(), RunState.EVALUATING)
     for reply in (httpx.Response(200, text="<html>"), httpx.Response(500)):
         world.answer = lambda body, reply=reply: reply
+        world.shop.patience.clear()
         await advance_runs(world.shop)
         run = await world.run(run.id)
         assert (run.state, bool(run.error)) == (RunState.EVALUATING, True)

@@ -205,6 +205,22 @@ async def test_an_engine_that_is_away_is_waited_for(world: World) -> None:
     assert (await world.champion(), run.error) == (2, None)
 
 
+async def test_a_winner_that_an_engine_refuses_is_not_offered_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each offer makes the catalogue new twice: after so many it stays a candidate that passed."""
+    monkeypatch.setattr(shop, "pause_seconds", lambda num: 0.0)
+    await world.import_all()
+    run = await world.queue(Trigger.PERIOD, period="2026Q4")
+    run = await world.advance_until(run, lambda found: found.state is RunState.PASSED)
+    world.engine.fail_probe = "out of memory"
+    run = await world.advance_to(run, RunState.PASSED)
+    assert f"failed {MAX_TRIES} times in a row" in (run.error or "")
+    assert "out of memory" in (run.error or "")
+    assert await world.champion() == 1
+    assert [release.state.value for release in await world.releases()] == ["champion", "candidate"]
+
+
 async def test_another_walk_of_the_alias_is_waited_for(world: World) -> None:
     """Somebody promotes or rolls back in the moment of the swap: the win is not lost."""
     await world.import_all()
@@ -234,12 +250,14 @@ async def test_the_reconciler_leaves_a_candidate_loaded(world: World) -> None:
     assert await world.engine.list_adapters() == {}
 
 
-@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.TRAINING, RunState.EVALUATING])
+@pytest.mark.parametrize(
+    "state", [RunState.QUEUED, RunState.TRAINING, RunState.EVALUATING, RunState.PASSED]
+)
 async def test_a_run_is_cancelled_in_any_state(world: World, state: RunState) -> None:
     """Its trainer is stopped, nothing is promoted, and what has ended cannot be cancelled."""
     await world.import_all()
     run = await world.queue(Trigger.PERIOD, period="2026Q4")
-    run = await world.advance_to(run, state)
+    run = await world.advance_until(run, lambda found: found.state is state)
     async with world.database.session() as session:
         await cancel_run(session, run.id or 0)
     await advance_runs(world.shop)

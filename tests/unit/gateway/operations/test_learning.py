@@ -43,6 +43,7 @@ DECISION = Decision(alias_id=1, action=Action.NOTHING, reason="Nothing to do: ca
             "Run 5 trains: step 3 of 300, loss 0.500, about 4 min left.",
         ),
         (make_run(RunState.TRAINING, is_cancelled=True), "Run 5 is being cancelled."),
+        (make_run(RunState.PASSED, is_cancelled=True), "Run 5 is being cancelled."),
         (make_run(RunState.EVALUATING, progress={"step": 9}), "Run 5 is being evaluated."),
         (
             make_run(
