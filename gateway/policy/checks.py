@@ -54,18 +54,18 @@ def at(step: str, value: Any, check: Check) -> Any:
 class Range:
     """Takes a number from `low` to `high`."""
 
-    __slots__ = ("_is_whole", "high", "low")
+    __slots__ = ("_is_whole", "_kinds", "high", "low")
 
     def __init__(self, low: float, high: float, *, is_whole: bool) -> None:
         self.low = low
         self.high = high
         self._is_whole = is_whole
+        self._kinds = (int,) if is_whole else (int, float)
 
     def __call__(self, value: Any) -> Any:
         """Check a value."""
         # bool is an int in Python, and no number in JSON.
-        kinds = int if self._is_whole else int | float
-        if isinstance(value, bool) or not isinstance(value, kinds):
+        if isinstance(value, bool) or not isinstance(value, self._kinds):
             raise UnfitError("a whole number" if self._is_whole else "a number")
         if not self.low <= value <= self.high:
             raise UnfitError(f"from {self.low} to {self.high}")
