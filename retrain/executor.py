@@ -160,10 +160,11 @@ class LocalExecutor:
             return TrainingStatus(TrainingState.LOST, progress, "The trainer died without a word.")
         if _silence(folder, progress_file) > self._heartbeat_seconds:
             _signal(folder, signal.SIGKILL)
-            words = (
-                f"The trainer was silent for {self._heartbeat_seconds:g} seconds; it was killed."
-            )
-            return TrainingStatus(TrainingState.LOST, progress, words)
+            # Not lost before it is gone: as long as it dies, no other can be started.
+            if _wait_for_end(folder, self._grace_seconds):
+                seconds = f"{self._heartbeat_seconds:g} seconds"
+                words = f"The trainer was silent for {seconds}; it was killed."
+                return TrainingStatus(TrainingState.LOST, progress, words)
         return TrainingStatus(TrainingState.RUNNING, progress)
 
     def _cancel(self, folder: Path) -> None:

@@ -35,7 +35,8 @@ log = logging.getLogger("strop.retrain")
 MAX_TRIES = 20
 """Failures of a step in a row, about eight minutes of them, after which a run is given up."""
 MAX_RESTARTS = 5
-"""Lost trainings go on from their checkpoint; one that is lost ever again will not get through."""
+"""Lost trainings go on from their checkpoint; one that is lost ever again, and comes no further
+than it had, will not get through."""
 
 _LOST = (TrainingState.LOST, TrainingState.CANCELLED)
 """Nobody of ours stops a trainer whose run is not cancelled: a reboot did, or `systemctl stop`."""
@@ -141,17 +142,20 @@ async def _follow(shop: Shop, run: Run) -> None:
 
 async def _restart(shop: Shop, run: Run, status: TrainingStatus) -> None:
     """Let a trainer that was stopped go on from its last checkpoint."""
-    if run.num_restarts >= MAX_RESTARTS:
-        words = f"The trainer was lost {MAX_RESTARTS + 1} times. {status.message}"
-        await _end(shop, run, RunState.FAILED, words)
-        return
-    log.warning("run %s lost its trainer, which goes on: %s", run.id, status.message)
+    step = status.progress.step if status.progress else 0
     async with shop.database.session() as session:
         stored = await _mine(session, run)
         if stored.is_cancelled:
             return
+        if step > stored.furthest_step:
+            stored.furthest_step, stored.num_restarts = step, 0
+        if stored.num_restarts == MAX_RESTARTS:
+            words = f"lost {MAX_RESTARTS + 1} times, and never got beyond step {run.furthest_step}"
+            end_run(stored, RunState.FAILED, f"The trainer was {words}. {status.message}")
+            return
         stored.num_restarts += 1
         await session.commit()  # counted first: a restart that kills this process counts too
+    log.warning("run %s lost its trainer, which goes on: %s", run.id, status.message)
     await shop.executor.submit(spec_path(shop.settings, run))
 
 

@@ -151,10 +151,12 @@ class World:
             make_adapter(folder, self._base, seed=run.id or 0)
         self.end_training(run, TrainingState.DONE)
 
-    def end_training(self, run: Run, state: TrainingState, words: str = "") -> None:
+    def end_training(
+        self, run: Run, state: TrainingState, words: str = "", *, step: int = 9
+    ) -> None:
         """Let a trainer end."""
         assert run.handle is not None
-        status = TrainingStatus(state, Progress(step=9, total_steps=9), words)
+        status = TrainingStatus(state, Progress(step=step, total_steps=9), words)
         self.executor.trainings[run.handle] = status
 
     def forget_training(self, run: Run) -> None:

@@ -226,7 +226,9 @@ class Run(SQLModel, table=True):
     handle: str | None = Field(default=None, sa_type=_TEXT)
     """The executor's name for the training process."""
     num_restarts: int = 0
-    """How often its trainer was lost and started again."""
+    """How often in a row its trainer was lost and started again, and came no further."""
+    furthest_step: int = 0
+    """How far it had come when its trainer was lost, at best."""
     progress: dict[str, Any] = Field(default_factory=dict, sa_type=_JSON)
     release_id: int | None = Field(default=None, foreign_key="strop_release.id", index=True)
     verdict: dict[str, Any] | None = Field(default=None, sa_type=_JSON)

@@ -43,6 +43,7 @@ async def create_run(
         "is_cancelled": False,
         "progress": {},
         "num_restarts": 0,
+        "furthest_step": 0,
         "created_at": utc_now(),
     }
     statement = insert(Run).values(**values).on_conflict_do_nothing().returning(col(Run.id))

@@ -180,7 +180,18 @@ async def test_a_lost_trainer_goes_on_but_not_for_ever(world: World) -> None:
     await advance_runs(world.shop)
     run = await world.run(run.id)
     assert run.state is RunState.FAILED
-    assert "lost 6 times. signal 9" in (run.error or "")
+    assert "lost 6 times, and never got beyond step 9. signal 9" in (run.error or "")
+
+
+async def test_a_lost_trainer_that_comes_further_each_time_is_not_given_up(world: World) -> None:
+    """`strop up` was restarted ever again during a long training: that is no fault of the run."""
+    await world.import_all()
+    run = await world.advance_to(await world.queue(), RunState.TRAINING)
+    for step in range(1, MAX_RESTARTS + 3):
+        world.end_training(run, TrainingState.LOST, "signal 9", step=step)
+        await advance_runs(world.shop)
+    run = await world.run(run.id)
+    assert (run.state, run.num_restarts) == (RunState.TRAINING, 1)
 
 
 async def test_an_engine_that_is_away_is_waited_for(world: World) -> None:
