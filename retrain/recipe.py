@@ -6,10 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from serving.errors import ConfigurationError
+from serving.errors import ConfigurationError, InvalidRequestError
 
 SMALL_BASE = 100_000_000
 """Below this many parameters a base learns fast, forgets little, and memory is no concern."""
+
+LARGE_BASE = 1_000_000_000
+MAX_TRAINABLE_SHARE = 0.01
+"""Of a large base: an adapter is a small thing beside it, to be kept, loaded and swapped as such."""
 
 _HEADER_LENGTH_BYTES = 8
 
@@ -89,6 +93,25 @@ def default_recipe(num_parameters: int, *, seed: int = 0) -> Recipe:
         saves_memory=False,
         seed=seed,
     )
+
+
+def check_share(num_trainable: int, num_parameters: int) -> None:
+    """Refuse an adapter that is no small part of a large base.
+
+    Args:
+        num_trainable: parameters of the adapter.
+        num_parameters: of the base alone.
+
+    Raises:
+        InvalidRequestError: a base from `LARGE_BASE` on would get one of `MAX_TRAINABLE_SHARE` or more.
+    """
+    share = num_trainable / num_parameters
+    if num_parameters >= LARGE_BASE and share >= MAX_TRAINABLE_SHARE:
+        raise InvalidRequestError(
+            f"The adapter would have {num_trainable:,} parameters, {share:.2%} of the base's "
+            f"{num_parameters:,}; on so large a base it has to stay under {MAX_TRAINABLE_SHARE:.0%}. "
+            "Train on a larger base, or with a `train.command` that lowers recipe.rank."
+        )
 
 
 def count_parameters(base: Path) -> int:

@@ -17,6 +17,7 @@ from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.progress import live_line
 from gateway.command.running import CONSOLE, run
 from gateway.operations import runs as operations
+from gateway.operations.learning import tell_size
 from gateway.operations.resources import Json, Resources
 
 _PASSED = "passed"
@@ -125,6 +126,7 @@ def _show(body: Json) -> None:
             "begun by": f"{body['trigger']}, {body['actor']}: {body['reason']}",
             "period": body["period"],
             "dataset": body["dataset"],
+            "trains": tell_size(body["progress"]),
             "release": body["release"],
             "against": body["champion"],
             "created": short_time(body["created_at"]),

@@ -28,6 +28,14 @@ def tell_run(run: Run) -> str:
     return _tell_ended(run) if run.ended_at is not None else _tell_active(run)
 
 
+def tell_size(progress: dict[str, Any]) -> str | None:
+    """Say how large a part of its base a run trains; None: the trainer has not told."""
+    if not progress.get("num_parameters"):
+        return None
+    adapter, base = progress["num_trainable"], progress["num_parameters"]
+    return f"{adapter:,} parameters, {adapter / base:.2%} of the base's {base:,}"
+
+
 def _tell_active(run: Run) -> str:
     waiting = f" Waiting: {run.error}" if run.error else ""
     return f"Run {run.id} {_doing(run)}.{waiting}"

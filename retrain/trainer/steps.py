@@ -20,20 +20,18 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from retrain.recipe import Recipe
+from retrain.recipe import Recipe, check_share
 from retrain.spec import Limits, TrainingSpec
 from retrain.trainer.rows import TokenizedRows, read_rows, training_set, validation_set
 from retrain.trainer.watch import Watch, newest_checkpoint
-
-LARGE_BASE = 1_000_000_000
-MAX_TRAINABLE_SHARE = 0.01
 
 
 def train(spec: TrainingSpec) -> None:
     """Train the adapter of `spec` and leave its folder whole, going on from a checkpoint if any.
 
     Raises:
-        InvalidRequestError: no row can be learnt from, or the loss is no longer a number.
+        InvalidRequestError: no row can be learnt from, the adapter would be too large a part of
+            its base, or the loss is no longer a number.
     """
     if Path(spec.adapter_dir).exists():
         return
@@ -121,10 +119,14 @@ class FullLogitsTrainer(SFTTrainer):
 
 
 def trainable_share(model: Any) -> dict[str, int]:
-    """Return the sizes of adapter and base; a large base's adapter is under 1 % of it."""
+    """Return the sizes of adapter and base.
+
+    Raises:
+        InvalidRequestError: the adapter is too large a part of a large base.
+    """
     trainable, everything = model.get_nb_trainable_parameters()
     base = everything - trainable
-    assert base < LARGE_BASE or trainable < MAX_TRAINABLE_SHARE * base, (trainable, base)
+    check_share(trainable, base)
     return {"num_trainable": trainable, "num_parameters": base}
 
 

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.recipe import SMALL_BASE, Recipe, count_parameters, default_recipe
+from retrain.recipe import (
+    LARGE_BASE,
+    SMALL_BASE,
+    Recipe,
+    check_share,
+    count_parameters,
+    default_recipe,
+)
 from retrain.trainer.order import training_order
-from serving.errors import ConfigurationError
+from serving.errors import ConfigurationError, InvalidRequestError
 from tests.training import HIDDEN, INNER, LAYERS, SPECIAL, make_base
 
 
@@ -42,6 +49,23 @@ def test_a_folder_without_readable_weights_is_refused(tmp_path: Path) -> None:
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ConfigurationError, match=r"model\.safetensors"):
             count_parameters(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("num_trainable", "num_parameters"),
+    [(2_000_000, 4_000_000), (9_999_999, LARGE_BASE), (99_999_999, LARGE_BASE - 1)],
+)
+def test_an_adapter_is_a_small_part_of_a_large_base(
+    num_trainable: int, num_parameters: int
+) -> None:
+    """Under 1 % from a billion parameters on; below, a base is so small that it is no matter."""
+    check_share(num_trainable, num_parameters)
+
+
+def test_an_adapter_that_is_a_large_part_of_a_large_base_is_refused() -> None:
+    """The error has both sizes, the share, and what to change."""
+    with pytest.raises(InvalidRequestError, match=r"10,000,000 .* 1\.00% .* recipe\.rank"):
+        check_share(10_000_000, LARGE_BASE)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.operations.learning import tell_learning
+from gateway.operations.learning import tell_learning, tell_size
 from serving.store.learning import Action, Decision, Run, RunState, Trigger
 from serving.store.tables import Alias, utc_now
 from serving.types import Task
@@ -89,3 +89,10 @@ def test_a_pause_and_a_first_day_are_told() -> None:
     paused = tell_learning(make_alias(is_paused=True), None, DECISION)
     assert "strop aliases resume triage" in paused
     assert "No worker" in tell_learning(make_alias(), None, None)
+
+
+def test_how_much_of_its_base_a_run_trains_is_told() -> None:
+    """In numbers and as a share, once the trainer has counted."""
+    told = tell_size({"num_trainable": 43_646_976, "num_parameters": 8_190_735_360})
+    assert told == "43,646,976 parameters, 0.53% of the base's 8,190,735,360"
+    assert tell_size({"message": "loading the base"}) is None
