@@ -118,7 +118,7 @@ async def test_an_ingest_killed_anywhere_repeats_nothing(
     """The next one goes on where the rows end: each record is there, once."""
     folder, log = tmp_path / "journal", tmp_path / "ingest.log"
     for number in range(scale.count(1, full=20)):
-        told, interrupted = write_journal(folder)
+        told, interrupted = write_journal(folder, number)
         known = (await read_inferences(database)).keys()
         arguments = (point, 1 + number % 3, str(folder), database.url, log)
         async with a_process(become_ingest, *arguments) as process:
@@ -140,11 +140,11 @@ async def test_an_ingest_killed_anywhere_repeats_nothing(
     kills.points.add(point)
 
 
-def write_journal(folder: Path) -> tuple[Told, set[str]]:
+def write_journal(folder: Path, run: int) -> tuple[Told, set[str]]:
     """Leave the journal of three workers that are gone; return what is in it, and what never ended."""
     told, interrupted = Told(), set()
     for worker in range(3):
-        writer = JournalWriter(folder, JournalSettings(**SMALL), f"w-{worker}")
+        writer = JournalWriter(folder, JournalSettings(**SMALL), f"w-{run}-{worker}")
         for number in range(20):
             begin = make_begin("a" * 100 * number)
             writer.append(begin)
