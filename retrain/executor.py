@@ -157,7 +157,9 @@ class LocalExecutor:
         if code is not None:
             return _ended(code, progress, folder)
         if not is_alive:
-            return TrainingStatus(TrainingState.LOST, progress, "The trainer died without a word.")
+            # Its keeper wrote down no end: it was killed too, or the disk was full.
+            words = f"The trainer died. {_last_words(progress, folder)}".rstrip()
+            return TrainingStatus(TrainingState.LOST, progress, words)
         if _silence(folder, progress_file) > self._heartbeat_seconds:
             _signal(folder, signal.SIGKILL)
             # Not lost before it is gone: as long as it dies, no other can be started.
@@ -239,7 +241,7 @@ def _exit_code(folder: Path) -> int | None:
 
 
 def _ended(code: int, progress: Progress | None, folder: Path) -> TrainingStatus:
-    words = (progress and progress.error) or _end_of_log(folder)
+    words = _last_words(progress, folder)
     match code:
         case Exit.DONE:
             return TrainingStatus(TrainingState.DONE, progress)
@@ -254,6 +256,11 @@ def _ended(code: int, progress: Progress | None, folder: Path) -> TrainingStatus
             return TrainingStatus(TrainingState.LOST, progress, words.strip())
         case _:
             return TrainingStatus(TrainingState.FAILED, progress, words)
+
+
+def _last_words(progress: Progress | None, folder: Path) -> str:
+    """Return why the trainer failed, if it could say so; else what it printed last."""
+    return (progress and progress.error) or _end_of_log(folder)
 
 
 def _end_of_log(folder: Path) -> str:

@@ -27,6 +27,18 @@ async def test_a_trainer_killed_alone_is_lost(spec_path: Path) -> None:
     assert "signal 9" in status.message
 
 
+async def test_a_trainer_whose_end_could_not_be_written_is_lost_with_its_words(
+    spec_path: Path,
+) -> None:
+    """A full disk keeps the keeper from writing the exit code; a folder in its way does too."""
+    spec_path.with_name(".trainer.exit").mkdir()
+    executor = make_executor()
+    handle = await executor.submit(spec_path)
+    order(handle, "fail the disk is full")
+    status = await until(executor, handle, lambda found: found.state is TrainingState.LOST)
+    assert "the disk is full" in status.message
+
+
 async def test_a_silent_trainer_is_killed(spec_path: Path) -> None:
     """No progress for longer than the heartbeat: it hangs, and is killed with all its children.
 
