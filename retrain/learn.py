@@ -27,22 +27,20 @@ from serving.store.tables import Alias, utc_now
 
 log = logging.getLogger("strop.retrain")
 
+_LOOK_SECONDS = 1.0
+"""How often, while a step is in hand, the other runs take theirs."""
 _NUMBER = re.compile(r"\d+")
 
 
 async def advance_runs(shop: Shop) -> None:
     """Let every run that is under way take its next step, but for those that have to stand in line.
 
-    One worker does so at a time. Its lock is the only connection that is held meanwhile.
+    None waits for another: while a step takes minutes, the other runs take more of theirs. One
+    worker does so at a time. Its lock is the only connection that is held meanwhile.
     """
     async with shop.database.lock("runs") as is_ours:
-        if not is_ours:
-            return
-        runs = await _runs_whose_turn_it_is(shop)
-        steps = [advance(shop, run.id) for run in runs if run.id is not None]
-        for failure in await asyncio.gather(*steps, return_exceptions=True):
-            if failure is not None:
-                raise failure
+        if is_ours:
+            await _advance_all(shop)
 
 
 def stand_in_line(runs: Sequence[Run], max_at_once: int) -> list[Run]:
@@ -78,14 +76,37 @@ async def look_at_aliases(shop: Shop, now: datetime | None = None) -> None:
                 log_failure(f"looking at alias {alias.tenant}/{alias.name} failed", error)
 
 
-async def _runs_whose_turn_it_is(shop: Shop) -> list[Run]:
+async def _advance_all(shop: Shop) -> None:
+    """Return once no step is in hand; whoever cuts this off cuts them off."""
+    steps: dict[int, asyncio.Task[None]] = {}
+    try:
+        while True:
+            for run_id in await _whose_turn_it_is(shop):
+                if run_id not in steps:
+                    steps[run_id] = asyncio.create_task(advance(shop, run_id))
+            if not steps:
+                return
+            done, in_hand = await asyncio.wait(steps.values(), timeout=_LOOK_SECONDS)
+            for step in done:
+                step.result()
+            if not in_hand:
+                return
+            steps = {run_id: step for run_id, step in steps.items() if step in in_hand}
+    finally:
+        for step in steps.values():
+            step.cancel()
+        await asyncio.gather(*steps.values(), return_exceptions=True)
+
+
+async def _whose_turn_it_is(shop: Shop) -> list[int]:
+    """Return the runs that may take a step; tell the others what they wait for."""
     async with shop.database.session() as session:
         runs = await list_active_runs(session)
     max_at_once = shop.settings.train.max_at_once
     line = stand_in_line(runs, max_at_once)
     for run in line:
         await wait(shop, run, f"its turn to train. `train.max_at_once` is {max_at_once}.")
-    return [run for run in runs if run not in line]
+    return [run.id for run in runs if run.id is not None and run not in line]
 
 
 async def _look_at(session: AsyncSession, shop: Shop, alias: Alias, now: datetime) -> None:

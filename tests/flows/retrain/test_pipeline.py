@@ -1,7 +1,9 @@
 """The life of a run: from queued to its end, whatever happens on the way."""
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlmodel import select
 
@@ -12,7 +14,7 @@ from retrain.pipeline import MAX_RESTARTS, MAX_TRIES
 from serving.errors import ConflictError
 from serving.fleet.reconcile import reconcile
 from serving.store.aliases import create_alias, id_of
-from serving.store.learning import Dataset, DatasetRow, RunState, Split, Trigger
+from serving.store.learning import Dataset, DatasetRow, Run, RunState, Split, Trigger
 from serving.store.runs import cancel_run, create_run
 from serving.store.tables import Promotion
 from serving.types import Task
@@ -102,14 +104,7 @@ async def test_of_two_runs_one_trains_and_the_other_says_what_it_waits_for(world
     """As many trainers as `train.max_at_once`, 1, at a time; the next begins when one has ended."""
     await world.import_all()
     first = await world.queue()
-    async with world.database.session() as session:
-        zebra = await create_alias(
-            session, world.settings, name="zebra", tenant="acme", task=Task.CLASSIFY
-        )
-        second = await create_run(
-            session, id_of(zebra), trigger=Trigger.PERIOD, reason="a test", actor="worker"
-        )
-    assert second is not None
+    second = await queue_elsewhere(world)
     first = await world.advance_to(first, RunState.TRAINING)
     for _ in range(2):
         await advance_runs(world.shop)
@@ -119,6 +114,32 @@ async def test_of_two_runs_one_trains_and_the_other_says_what_it_waits_for(world
     await world.advance_to(first, RunState.EVALUATING)
     second = await world.advance_to(second, RunState.FAILED)
     assert "0 training rows" in (second.error or "")
+
+
+async def test_no_run_waits_for_another_ones_step(world: World) -> None:
+    """While one is evaluated for minutes, another begins and comes to its end; then the worker stops."""
+    answering, never = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> httpx.Response:
+        answering.set()
+        await never.wait()
+        return httpx.Response(500)
+
+    await world.import_all()
+    first = await world.advance_to(await world.queue(), RunState.EVALUATING)
+    world.answer = lambda body: hang()
+    advancing = asyncio.create_task(advance_runs(world.shop))
+    async with asyncio.timeout(60):
+        await answering.wait()
+        second = await queue_elsewhere(world)
+        while second.ended_at is None:
+            await asyncio.sleep(0.05)
+            second = await world.run(second.id)
+    assert not advancing.done()
+    advancing.cancel()
+    await asyncio.wait([advancing])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert (await world.run(first.id)).state is RunState.EVALUATING
 
 
 @pytest.mark.parametrize("num_failures", [3, MAX_TRIES])
@@ -302,6 +323,19 @@ async def test_a_changed_dataset_is_not_trained_on(world: World) -> None:
     again = await world.queue(dataset_id=run.dataset_id)
     again = await world.advance_to(again, RunState.FAILED)
     assert "not what was frozen" in (again.error or "")
+
+
+async def queue_elsewhere(world: World) -> Run:
+    """Queue a run of another alias, which has no rows."""
+    async with world.database.session() as session:
+        zebra = await create_alias(
+            session, world.settings, name="zebra", tenant="acme", task=Task.CLASSIFY
+        )
+        run = await create_run(
+            session, id_of(zebra), trigger=Trigger.PERIOD, reason="a test", actor="worker"
+        )
+    assert run is not None
+    return run
 
 
 def let_submit_fail(world: World, monkeypatch: pytest.MonkeyPatch, num_failures: int) -> None:
