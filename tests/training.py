@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -76,23 +77,25 @@ def make_rows(path: Path, num_rows: int) -> Path:
     return path
 
 
-def start_trainer(spec_path: Path, *before: str) -> subprocess.Popen[str]:
-    """Start the real trainer on a spec; `before` is a command that takes it as its argument."""
-    return subprocess.Popen(
-        [*before, sys.executable, "-m", "retrain.train", str(spec_path)],
+def run_trainer(
+    spec_path: Path, *before: str, program: Sequence[str] = ("-m", "retrain.train")
+) -> tuple[int, str]:
+    """Run the real trainer to its end; returns its exit code and what it printed.
+
+    Args:
+        before: a command that takes the trainer's as its arguments.
+        program: what Python runs, if not the trainer as it is.
+    """
+    done = subprocess.run(
+        [*before, sys.executable, *program, str(spec_path)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
-
-
-def run_trainer(spec_path: Path, *before: str) -> tuple[int, str]:
-    """Run the real trainer to its end; returns its exit code and what it printed."""
-    with start_trainer(spec_path, *before) as trainer:
-        printed, _ = trainer.communicate()
-    return trainer.returncode, printed
+    return done.returncode, done.stdout
 
 
 def _replace(recipe: Recipe, fields: dict[str, Any]) -> Recipe:

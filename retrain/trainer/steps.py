@@ -22,8 +22,9 @@ from trl import SFTConfig, SFTTrainer
 
 from retrain.recipe import Recipe, check_share
 from retrain.spec import Limits, TrainingSpec
+from retrain.trainer.checkpoints import newest_checkpoint
 from retrain.trainer.rows import TokenizedRows, read_rows, training_set, validation_set
-from retrain.trainer.watch import Watch, newest_checkpoint
+from retrain.trainer.watch import Watch
 
 
 def train(spec: TrainingSpec) -> None:
@@ -190,7 +191,7 @@ def _arguments(recipe: Recipe, num_examples: int, checkpoints: Path) -> SFTConfi
         eval_strategy="steps",
         eval_steps=interval,
         save_steps=interval,
-        save_total_limit=2,
+        save_total_limit=None,  # `Watch` keeps the newest and the best
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,

@@ -1,7 +1,6 @@
 """What the training tells while it runs: progress lines, complete checkpoints, and when it breaks."""
 
 import math
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from retrain.recipe import Recipe
 from retrain.spec import Progress, report
+from retrain.trainer.checkpoints import keep_checkpoint
 from serving.errors import InvalidRequestError
-
-COMPLETE = "complete"
-"""The file that a checkpoint gets when all of it is written."""
 
 _SECONDS_BETWEEN_LINES = 1.0
 
 
 class Watch(TrainerCallback):
-    """Writes progress.jsonl, marks checkpoints, and stops a training whose loss is no number."""
+    """Writes progress.jsonl, keeps checkpoints, and stops a training whose loss is no number."""
 
     def __init__(self, progress_file: Path, recipe: Recipe) -> None:
         self._file = progress_file
@@ -82,9 +79,10 @@ class Watch(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Mark the checkpoint as whole."""
+        """Keep the checkpoint that was written, and the best."""
         assert args.output_dir is not None
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        keep_checkpoint(checkpoint, best=Path(state.best_model_checkpoint or checkpoint))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -120,13 +118,3 @@ class Watch(TrainerCallback):
             return None
         num_left: int = state.max_steps - state.global_step
         return (time.monotonic() - self._begun) / done * num_left
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, and remove what a crash cut short."""
-    found = list(folder.glob("checkpoint-*"))
-    whole = [path for path in found if (path / COMPLETE).exists()]
-    for path in found:
-        if path not in whole:
-            shutil.rmtree(path)
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

@@ -1,11 +1,11 @@
 """Real trainings that are killed, cancelled, starved or led astray: a clear end, and never half an adapter."""
 
 import json
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -14,12 +14,16 @@ from safetensors.numpy import load_file
 from retrain.executor import LocalExecutor, TrainingState
 from retrain.spec import Exit, Limits, last_progress
 from tests.contracts.test_executor import until
-from tests.training import ROOT, make_base, make_training, run_trainer, start_trainer
+from tests.scale import Scale
+from tests.training import ROOT, make_base, make_training, run_trainer
 
 # Importing torch alone takes a minute when the machine is busy.
 pytestmark = pytest.mark.timeout(600)
 
 DEADLINE_SECONDS = 300
+NUM_STEPS, INTERVAL = 18, 3
+"""Of a training as `make_training` writes it, and how often it keeps a checkpoint."""
+MORTAL = Path(__file__).with_name("mortal_trainer.py")
 LOAD_WITH_PEFT = """
 import sys
 from peft import PeftModel
@@ -73,7 +77,7 @@ def test_progress_tells_steps_losses_tokens_and_the_trainable_share(trained: Pat
     """The last line has all of it, and both losses have come down."""
     lines = (trained / "progress.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
-    assert last["step"] == last["total_steps"] == 18
+    assert last["step"] == last["total_steps"] == NUM_STEPS
     assert last["loss"] < 5
     assert last["valid_loss"] < 5
     assert last["num_tokens"] > 1000
@@ -81,24 +85,25 @@ def test_progress_tells_steps_losses_tokens_and_the_trainable_share(trained: Pat
     assert "96 rows" in json.loads(lines[0])["message"]
 
 
-def test_a_killed_trainer_goes_on_to_the_same_adapter(trained: Path, base: Path) -> None:
-    """kill -9 in the middle, half a checkpoint lying about: run again, the weights are the same."""
-    spec_path = make_training(base.parent / "killed", base)
-    checkpoints = spec_path.parent / "checkpoints"
-    with start_trainer(spec_path) as trainer:
-        wait_for(lambda: any(checkpoints.glob("*/checkpoint-*/complete")), trainer)
-        trainer.kill()
-        trainer.communicate()
-    assert not (spec_path.parent / "adapter").exists()
-    (folder,) = checkpoints.iterdir()
-    (folder / "checkpoint-17").mkdir(exist_ok=True)
-    (folder / "checkpoint-17" / "adapter_model.safetensors").write_bytes(b"half")
-    num_lines = len(progress_lines(spec_path))
-    code, printed = run_trainer(spec_path)
-    assert code == Exit.DONE, printed
-    begins = (line for line in progress_lines(spec_path)[num_lines:] if "total_steps" in line)
-    assert json.loads(next(begins)).get("step", 0) > 0
-    assert_same_weights(spec_path.parent / "adapter", trained / "adapter")
+def test_a_trainer_killed_at_any_step_goes_on_to_the_same_adapter(
+    trained: Path, base: Path, scale: Scale
+) -> None:
+    """kill -9 at random, half a checkpoint lying about: run again, the weights are the same."""
+    for step in Random().sample(range(1, NUM_STEPS + 1), scale.count(1, 6)):  # noqa: S311
+        spec_path = make_training(base.parent / f"killed-at-{step}", base)
+        code, printed = run_trainer(spec_path, program=(str(MORTAL), str(step)))
+        assert code == -signal.SIGKILL, printed
+        assert not (spec_path.parent / "adapter").exists()
+        half = next((spec_path.parent / "checkpoints").iterdir()) / "checkpoint-99"
+        half.mkdir()
+        (half / "adapter_model.safetensors").write_bytes(b"half")
+        num_lines = len(progress_lines(spec_path))
+        code, printed = run_trainer(spec_path)
+        assert code == Exit.DONE, printed
+        begins = (line for line in progress_lines(spec_path)[num_lines:] if "total_steps" in line)
+        # A step ends before its checkpoint is written.
+        assert json.loads(next(begins)).get("step", 0) == (step - 1) // INTERVAL * INTERVAL
+        assert_same_weights(spec_path.parent / "adapter", trained / "adapter")
 
 
 def test_the_recipe_of_a_large_base_trains_too(base: Path) -> None:
@@ -172,15 +177,6 @@ def test_a_full_disk_fails_and_says_where(base: Path) -> None:
     assert code == Exit.FAILED, printed
     assert "is full" in error_of(spec_path)
     assert adapters_of(spec_path) == []
-
-
-def wait_for(is_there: Callable[[], bool], trainer: subprocess.Popen[str]) -> None:
-    """Wait while the trainer lives."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not is_there():
-        assert trainer.poll() is None, trainer.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def progress_lines(spec_path: Path) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_source_file_introduces_itself_and_stays_small(path: Path) -> None:
 def test_a_unit_test_starts_nothing() -> None:
     """No process, no gateway, no torch: what needs them is in tests/flows, faults or contracts."""
     words = re.compile(
-        r"subprocess|Popen|os\.fork|Supervisor\(|running_gateway|start_trainer"
+        r"subprocess|Popen|os\.fork|Supervisor\(|running_gateway|run_trainer"
         r"|^ *(?:import|from) (?:torch|transformers|peft|trl)\b",
         re.MULTILINE,
     )
