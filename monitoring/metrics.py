@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.types import InferenceStatus
@@ -26,6 +27,7 @@ _INTER_TOKEN = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 5
 _QUEUE = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _END_TO_END = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
+_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 _Mode = Literal["livesum", "livemin", "livemax", "mostrecent"]
 
 
@@ -57,6 +59,21 @@ class ReplicaState:
     num_in_flight: int
 
 
+class _Series(dict[tuple[str, ...], _Metric]):
+    """A metric's series by their labels.
+
+    `labels` of prometheus_client makes strings and takes a lock each time; this is for every token.
+    """
+
+    def __init__(self, metric: _Metric) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
+        series = self[labels] = self._metric.labels(*labels)
+        return series
+
+
 class Metrics:
     """Every metric of a gateway worker, in a registry of its own."""
 
@@ -79,8 +96,12 @@ class Metrics:
         self._queued = self._sum("queued", "Requests that wait for room.", (*_SERVED, "pool"))
         self._queue = self._seconds("queue", "Spent waiting for room.", _QUEUE)
         self._shed = self._counter("shed", "Requests sent away for want of room.", ("pool", "why"))
-        self._healthy = self._gauge("replica_healthy", "Found so by all.", _REPLICA, "livemin")
-        self._ejected = self._gauge("replica_ejected", "Found so by any.", _REPLICA, "livemax")
+        self._healthy = _Series(
+            self._gauge("replica_healthy", "Found so by all.", _REPLICA, "livemin")
+        )
+        self._ejected = _Series(
+            self._gauge("replica_ejected", "Found so by any.", _REPLICA, "livemax")
+        )
         self._at_replica = self._sum("replica_in_flight", "Requests there now.", _REPLICA)
         self._journal_bytes = self._newest("journal_bytes", "Size of the journal's segments.")
         self._journal_unread = self._newest("journal_unread_bytes", "Not in the database yet.")
@@ -88,65 +109,65 @@ class Metrics:
 
     def started(self, served: Served, pool: str) -> None:
         """Count a request that begins."""
-        self._in_flight.labels(*served.labels, pool).inc()
+        self._in_flight[*served.labels, pool].inc()
 
     def ended(
         self, served: Served, pool: str, status: InferenceStatus, end_to_end_seconds: float
     ) -> None:
         """Count a request that is over, however it ended."""
-        self._in_flight.labels(*served.labels, pool).dec()
-        self._requests.labels(*served.labels, status.value).inc()
-        self._end_to_end.labels(*served.labels, status.value).observe(end_to_end_seconds)
+        self._in_flight[*served.labels, pool].dec()
+        self._requests[*served.labels, status.value].inc()
+        self._end_to_end[*served.labels, status.value].observe(end_to_end_seconds)
 
     def saw_first_token(self, served: Served, seconds: float) -> None:
         """Record how long a stream's first event took."""
-        self._first_token.labels(*served.labels).observe(seconds)
+        self._first_token[served.labels].observe(seconds)
 
     def saw_gap(self, served: Served, seconds: float) -> None:
         """Record the time between two events of a stream."""
-        self._inter_token.labels(*served.labels).observe(seconds)
+        self._inter_token[served.labels].observe(seconds)
 
     def used_tokens(self, served: Served, prompt: int, completion: int) -> None:
         """Count tokens in and out."""
-        self._tokens.labels(*served.labels, "prompt").inc(prompt)
-        self._tokens.labels(*served.labels, "completion").inc(completion)
+        self._tokens[*served.labels, "prompt"].inc(prompt)
+        self._tokens[*served.labels, "completion"].inc(completion)
 
     def cost(self, served: Served, amount: float) -> None:
         """Count what an inference cost, in the currency of `price_per_gpu_hour`."""
-        self._cost.labels(*served.labels).inc(amount)
+        self._cost[served.labels].inc(amount)
 
     def answered_error(self, code: str) -> None:
         """Count an error that a client got."""
-        self._errors.labels(code).inc()
+        self._errors[(code,)].inc()
 
     def took_feedback(self, rating: str) -> None:
         """Count an accepted rating."""
-        self._feedback.labels(rating).inc()
+        self._feedback[(rating,)].inc()
 
     @contextmanager
     def queueing(self, served: Served, pool: str) -> Iterator[None]:
         """Count a request as waiting for room while the block runs."""
         began_at = time.monotonic()
-        with self._queued.labels(*served.labels, pool).track_inprogress():
+        with self._queued[*served.labels, pool].track_inprogress():
             try:
                 yield
             finally:
-                self._queue.labels(*served.labels).observe(time.monotonic() - began_at)
+                self._queue[served.labels].observe(time.monotonic() - began_at)
 
     def shed(self, pool: str, why: str) -> None:
         """Count a request that was sent away because no engine of a pool had room."""
-        self._shed.labels(pool, why).inc()
+        self._shed[pool, why].inc()
 
     def failed(self, where: str) -> None:
         """Count an error that was logged and survived."""
-        self._failures.labels(where).inc()
+        self._failures[(where,)].inc()
 
     def saw_replica(self, state: ReplicaState) -> None:
         """Say how a replica fares, as this worker sees it."""
         labels = state.pool, state.replica
-        self._healthy.labels(*labels).set(state.is_healthy)
-        self._ejected.labels(*labels).set(state.is_ejected)
-        self._at_replica.labels(*labels).set(state.num_in_flight)
+        self._healthy[labels].set(state.is_healthy)
+        self._ejected[labels].set(state.is_ejected)
+        self._at_replica[labels].set(state.num_in_flight)
 
     def saw_journal(self, num_bytes: int, num_unread_bytes: int, lag_seconds: float) -> None:
         """Say how the journal fares, which all workers of a host share."""
@@ -164,8 +185,8 @@ class Metrics:
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call] # it has no annotations
         return generate_latest(everyone)
 
-    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(f"strop_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> _Series[Counter]:
+        return _Series(Counter(f"strop_{name}", text, labels, registry=self.registry))
 
     def _seconds(
         self,
@@ -173,14 +194,16 @@ class Metrics:
         text: str,
         buckets: tuple[float, ...],
         labels: tuple[str, ...] = _SERVED,
-    ) -> Histogram:
-        return Histogram(
-            f"strop_{name}_seconds", text, labels, registry=self.registry, buckets=buckets
+    ) -> _Series[Histogram]:
+        return _Series(
+            Histogram(
+                f"strop_{name}_seconds", text, labels, registry=self.registry, buckets=buckets
+            )
         )
 
-    def _sum(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+    def _sum(self, name: str, text: str, labels: tuple[str, ...]) -> _Series[Gauge]:
         """Make a gauge that is what the living workers have together."""
-        return self._gauge(name, text, labels, "livesum")
+        return _Series(self._gauge(name, text, labels, "livesum"))
 
     def _newest(self, name: str, text: str) -> Gauge:
         """Make a gauge of what all workers see alike: whoever looked last knows."""

@@ -122,10 +122,11 @@ def authorise(
             raise InvalidRequestError(
                 f"`{needed}` is required.", param=needed, code="missing_required_parameter"
             )
+    # A body has few of the table's fields.
     fields = {
-        name: hold(body[name], name, check)
-        for name, check in table.items()
-        if body.get(name) is not None
+        name: hold(value, name, table[name])
+        for name, value in body.items()
+        if name in table and value is not None
     }
     unknown = (name for name in body if name not in table and name != "model")
     plain = (
