@@ -1,6 +1,5 @@
 """A dataset is built once, hashed, and never changed: files for the trainer, rows for lineage."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from retrain.sources import Gathered
 from retrain.spec import write_rows
 from retrain.split import Parts
 from serving.errors import ConfigurationError, ConflictError
+from serving.publish import publish
 from serving.store.learning import Dataset, DatasetRow, EvaluationSet, Part
 
 MANIFEST: Final = "manifest.json"
@@ -50,7 +50,10 @@ def write_files(
             manifest = {"files": digests, **facts}
             text = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"))
             (draft / MANIFEST).write_bytes(text)
-            _publish(draft, folder_of(root, digest_of(manifest)))
+            folder = folder_of(root, digest_of(manifest))
+            # There already, if the same rows were built before: a trainer may be reading them.
+            if _find_change(folder, digests | {MANIFEST: sha256(text).hexdigest()}):
+                publish(draft, folder)
     except OSError as error:
         raise ConfigurationError(
             f"The dataset was not written to {root}: {error}. Nothing is left of it; see to "
@@ -76,14 +79,13 @@ def verify_files(root: Path, dataset: Dataset) -> None:
         ConflictError: a file is missing or is not what was frozen.
     """
     folder = folder_of(root, dataset.digest)
-    for name, digest in dataset.manifest["files"].items():
-        path = folder / name
-        if not path.is_file() or _digest(path) != digest:
-            raise ConflictError(
-                f"{path} is not what was frozen as dataset {dataset.id}. Put it back from a copy, "
-                "or build a new dataset.",
-                code="dataset_changed",
-            )
+    changed = _find_change(folder, dataset.manifest["files"])
+    if changed is not None:
+        raise ConflictError(
+            f"{changed} is not what was frozen as dataset {dataset.id}. Put it back from a copy, "
+            "or build the dataset again.",
+            code="dataset_changed",
+        )
 
 
 async def save_dataset(
@@ -136,17 +138,11 @@ def _draft(root: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _publish(draft: Path, folder: Path) -> None:
-    """Give the draft its name, once everything in it is on disk."""
-    for path in (*draft.iterdir(), draft):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    draft.chmod(0o755)
-    if not folder.exists():  # there already, if a build was killed before its commit
-        draft.rename(folder)
+def _find_change(folder: Path, files: dict[str, str]) -> Path | None:
+    """Return a file that is missing or has not its digest; None: all are as they were frozen."""
+    paths = ((folder / name, digest) for name, digest in files.items())
+    changed = (path for path, digest in paths if not path.is_file() or _digest(path) != digest)
+    return next(changed, None)
 
 
 def _digest(path: Path) -> str:

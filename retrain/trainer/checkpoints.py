@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from serving.publish import sync_all
+
 _NAMES = "checkpoint-*"
 _WHOLE = "complete"
 """The file that a checkpoint has as long as all of it is there."""
@@ -17,6 +19,7 @@ def keep_checkpoint(checkpoint: Path, best: Path) -> None:
         checkpoint: all of it is written.
         best: what the training will end with.
     """
+    sync_all(checkpoint)  # the mark is not to outlive a power cut that its files do not
     (checkpoint / _WHOLE).touch()
     for other in checkpoint.parent.glob(_NAMES):
         if other.name not in (checkpoint.name, best.name):

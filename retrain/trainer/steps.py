@@ -24,6 +24,7 @@ from retrain.recipe import Recipe, check_share
 from retrain.spec import Limits, TrainingSpec
 from retrain.trainer.checkpoints import newest_checkpoint
 from retrain.trainer.rows import TokenizedRows, read_rows, training_set, validation_set
+from serving.publish import publish
 from retrain.trainer.watch import Watch
 
 
@@ -151,17 +152,7 @@ def save_adapter(model: Any, folder: Path, base_name: str) -> None:
     config |= {"base_model_name_or_path": base_name, "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=sorted)  # sets, the same each time
     (draft / "adapter_config.json").write_text(text + "\n")
-    for path in (*draft.iterdir(), draft):
-        _sync(path)
-    draft.rename(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    publish(draft, folder)
 
 
 def _arguments(recipe: Recipe, num_examples: int, checkpoints: Path) -> SFTConfig:

@@ -33,6 +33,7 @@ from serving.errors import (
 )
 from serving.fleet.adapter_check import CONFIG, MANIFEST, WEIGHTS, check_copy, check_listing
 from serving.fleet.tensors import read_base_shapes
+from serving.publish import publish
 from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.store.aliases import id_of, lock_alias
@@ -231,20 +232,12 @@ def _manifest(alias: Alias, version: int, pool: PoolSettings, draft: _Draft) -> 
 
 
 def _publish(settings: Settings, draft: _Draft, manifest: bytes, name: str) -> None:
-    """Give the draft its name, once everything in it is on disk."""
     (draft.folder / MANIFEST).write_bytes(manifest)
     for file in draft.folder.iterdir():
         file.chmod(0o644)  # the engine may run as another user
-        _fsync(file)
     draft.folder.chmod(0o755)
-    _fsync(draft.folder)
-    target = settings.adapter_dir / name
-    # There already, if an import was killed between this rename and its commit. The name tells
-    # the content; a changed one is told from it.
-    if not target.exists() or any(_find_changes(target, hashlib.sha256(manifest).hexdigest())):
-        shutil.rmtree(target, ignore_errors=True)
-        draft.folder.rename(target)
-    _fsync(settings.adapter_dir)
+    # There already, if an import was killed before its commit: nobody has heard of that one.
+    publish(draft.folder, settings.adapter_dir / name)
 
 
 def _find_changes(folder: Path, digest: str) -> list[str]:
@@ -284,11 +277,3 @@ def _copy(source: Path, target: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -74,15 +74,6 @@ def count_bytes(folder: Path) -> int:
     return total
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def hold(folder: Path) -> Generator[bool]:
     """Try to be the only one who ingests `folder`; yield whether we are. Dies with the process.

@@ -16,7 +16,8 @@ from serving.errors import PayloadTooLargeError, UnavailableError
 from serving.journal.frames import pack
 from serving.journal.records import End, Record
 from serving.journal.reserve import Reserve
-from serving.journal.segments import OpenSegment, count_bytes, segment_path, sync_folder
+from serving.journal.segments import OpenSegment, count_bytes, segment_path
+from serving.publish import sync
 from serving.sections import JournalSettings
 
 logger = logging.getLogger("strop.serving")
@@ -191,7 +192,7 @@ class JournalWriter:
         segment = OpenSegment(segment_path(self._folder, self._worker_id, self._number))
         self._number += 1
         if self._settings.durability == "power":
-            sync_folder(self._folder)
+            sync(self._folder)
         return segment
 
     def _sync(self, descriptor: int) -> None:
