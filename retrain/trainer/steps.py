@@ -1,7 +1,6 @@
 """The training, step by step: SFT of a LoRA adapter with TRL and PEFT."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from retrain.recipe import Recipe, check_share
 from retrain.spec import Limits, TrainingSpec
 from retrain.trainer.checkpoints import newest_checkpoint
 from retrain.trainer.rows import TokenizedRows, read_rows, training_set, validation_set
-from serving.publish import publish
 from retrain.trainer.watch import Watch
+from serving.publish import publish
 
 
 def train(spec: TrainingSpec) -> None:
