@@ -48,6 +48,8 @@ class EventFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take what arrived; return what may go on to the client now."""
+        if not self._held and _is_one_event(chunk):
+            return self._pass(chunk)
         held = self._held + chunk
         passed: list[bytes] = []
         start = 0
@@ -104,3 +106,9 @@ class EventFilter:
             self._note(mark, event)
             if not is_whole:
                 self.usage = None
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether this is an event and nothing else, as engines send nearly all of them."""
+    is_end = chunk.endswith(b"\n\n") and chunk.index(b"\n\n") == len(chunk) - 2
+    return is_end and b"\r" not in chunk
