@@ -63,6 +63,7 @@ class Runtime:
     tracing: Tracing
     quotas: Quotas
     feedback_limiter: AddressLimiter
+    pools: Mapping[str, PoolSettings]
     prices: Mapping[str, float | None]
     """Pool -> what an hour of one of its replicas costs."""
     bases: dict[str, str]
@@ -99,14 +100,14 @@ class Runtime:
             UnavailableError: it is not configured any more. The follower's log names it; clients
                 are told no names of the configuration.
         """
-        try:
-            return self.settings.pool(name)
-        except ConfigurationError as error:
+        found = self.pools.get(name)
+        if found is None:
             raise UnavailableError(
                 "No engine serves this model now. Its operator has to mend that.",
                 code="no_engine",
                 retry_after=_LOST_POOL_SECONDS,
-            ) from error
+            )
+        return found
 
 
 @asynccontextmanager
@@ -169,6 +170,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             tracing=tracing,
             quotas=Quotas(limits),
             feedback_limiter=AddressLimiter(settings.gateway.feedback_per_minute),
+            pools={pool.name: pool for pool in settings.all_pools},
             prices={pool.name: pool.price_per_hour for pool in settings.all_pools},
             bases={pool.served_name: pool.name for pool in settings.all_pools},
             pool_headers=_pool_headers(settings),
