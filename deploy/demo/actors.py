@@ -55,7 +55,7 @@ class Users:
     record: Record
     clock: Callable[[], float]
     per_second: float
-    num_users: int = 24
+    num_users: int = 32
     rng: Random = field(default_factory=lambda: Random(3))
 
     async def run(self) -> None:

@@ -16,7 +16,7 @@ from deploy.demo.world import World
 from serving.errors import StropError
 
 ALIAS = "support"
-BUSY, QUIET = 20.0, 5.0
+BUSY, QUIET = 30.0, 5.0
 """Requests a second of all users together, as far as the machine keeps up: quiet at first, busy
 once users are content, quiet again in the evening."""
 _POLL_SECONDS = 1.0
