@@ -26,7 +26,7 @@ from gateway.tracing.trace import Tracing, make_tracing
 from gateway.upstream.client import SocketUpstream
 from gateway.upstream.protocol import Upstream
 from monitoring.metrics import Metrics
-from serving.errors import ConfigurationError, UnavailableError
+from serving.errors import UnavailableError
 from serving.fleet.engine import Engine
 from serving.fleet.engines import engines_of, read_api_key
 from serving.fleet.proof import Prover
@@ -119,14 +119,13 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         url: the database, postgresql://...
 
     Raises:
-        ConfigurationError: sign.key is missing, a pool is described wrongly, the journal is too
-            small for its workers, or the file of limits or OpenTelemetry cannot be had.
+        ConfigurationError: sign.key is missing, a pool is described wrongly, or the file of limits or
+            OpenTelemetry cannot be had.
         UnavailableError: the journal cannot be written.
     """
     worker_id = make_worker_id(socket.gethostname())
     async with AsyncExitStack() as stack:
         signer = load_signer(settings.sign_key)
-        _refuse_narrow_journal(settings)
         journal = JournalWriter(settings.journal_dir, settings.journal, worker_id)
         stack.callback(journal.close)
         limits = SharedTable(settings.home / "limits")
@@ -182,17 +181,6 @@ def make_worker_id(host: str) -> str:
     """Return an id that no other worker has, fit to begin a journal segment's name."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:32]
     return f"{plain}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _refuse_narrow_journal(settings: Settings) -> None:
-    """Keep half of the journal free of open segments: those are not removed, read or not."""
-    journal, num_workers = settings.journal, settings.gateway.workers
-    smallest = 2 * num_workers * journal.segment_bytes
-    if journal.max_bytes < smallest:
-        raise ConfigurationError(
-            f"journal.max_bytes is {journal.max_bytes}; {num_workers} gateway workers need "
-            f"{smallest}, two segments each. Raise it, or lower journal.segment_bytes."
-        )
 
 
 def _pool_headers(settings: Settings) -> dict[str, dict[str, str]]:

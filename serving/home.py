@@ -42,7 +42,7 @@ def initialise_home(settings: Settings, url: str) -> None:
 
 
 def make_folders(settings: Settings) -> None:
-    """Create the folders of a home; traffic and logs are for their owner only.
+    """Create the folders of a home; traffic, what is learnt from it, and logs are their owner's.
 
     Raises:
         ConfigurationError: a folder cannot be made.
@@ -50,13 +50,18 @@ def make_folders(settings: Settings) -> None:
     try:
         settings.home.mkdir(mode=_HOME_MODE, parents=True, exist_ok=True)
         settings.adapter_dir.mkdir(exist_ok=True)
-        for folder in (settings.journal_dir, settings.log_dir):
+        for folder in private_folders(settings):
             folder.mkdir(mode=_PRIVATE_MODE, exist_ok=True)
             folder.chmod(_PRIVATE_MODE)
     except OSError as error:
         raise ConfigurationError(
             f"The home {settings.home} cannot be made: {error}. Set STROP_HOME to a folder of yours."
         ) from error
+
+
+def private_folders(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders that hold what people wrote: nobody else looks into them."""
+    return (settings.journal_dir, settings.dataset_dir, settings.run_dir, settings.log_dir)
 
 
 def require_home(settings: Settings) -> None:

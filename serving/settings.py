@@ -213,7 +213,7 @@ def _pool_faults(pools: tuple[PoolSettings, ...], engine: EngineSettings) -> Ite
 
 
 def _journal_faults(settings: Settings) -> Iterator[str]:
-    # Each gateway worker fills a segment while its last one is read.
+    # Half of it stays free of open segments: those are not removed, read or not.
     needed = 2 * settings.gateway.workers * settings.journal.segment_bytes
     if settings.journal.max_bytes < needed:
         yield (

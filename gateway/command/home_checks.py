@@ -9,7 +9,7 @@ import psycopg
 from gateway.command.checks import Finding, fault, note, ok
 from gateway.command.known_faults import mend_in
 from serving.errors import ConfigurationError, StropError
-from serving.home import holder_of, stale_holder_of
+from serving.home import holder_of, private_folders, stale_holder_of
 from serving.ids import load_signer
 from serving.journal.health import look_at
 from serving.journal.segments import REJECTED
@@ -30,7 +30,8 @@ def check_home(settings: Settings) -> Iterator[Finding]:
     yield check_lock(settings)
     yield check_sign_key(settings.sign_key)
     yield check_mode("admin.key", settings.admin_key, 0o600)
-    yield check_mode("journal", settings.journal_dir, 0o700)
+    for folder in private_folders(settings):
+        yield check_mode(folder.name, folder, 0o700)
     yield from check_engine_logs(settings)
     yield from check_database(settings)
 

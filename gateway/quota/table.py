@@ -31,7 +31,8 @@ CLOCK: Final = 5
 MOVED_AT: Final = 6
 _NAME: Final = 0
 
-MAX_WORKERS: Final = 64
+MAX_WORKERS: Final = 128
+"""Twice what gateway.workers may be: each may be leaving while its successor is there."""
 _CELL_BYTES: Final = 8
 _HEADER_CELLS: Final = 16
 _NUM_ROWS: Final = 0

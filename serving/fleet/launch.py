@@ -19,6 +19,8 @@ from serving.settings import Settings
 # By module: the console script of the CPU build does not start.
 _SERVER = "vllm.entrypoints.openai.api_server"
 _GIB = 2**30
+_STORE = "STROP_STORE"
+"""Begins the name of every variable that may hold the database's password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +33,17 @@ class LaunchPlan:
     """Variables that must be so."""
     defaults: Mapping[str, str]
     """Variables that the owner of the machine may have set otherwise."""
+    secrets: frozenset[str]
+    """Variables that are not an engine's business."""
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of the process, started from one that has `outer`."""
-        return {**self.defaults, **outer, **self.env}
+        passed_on = {
+            name: value
+            for name, value in outer.items()
+            if name not in self.secrets and not name.upper().startswith(_STORE)
+        }
+        return {**self.defaults, **passed_on, **self.env}
 
 
 def launch_plan(
@@ -70,6 +79,7 @@ def launch_plan(
             "DO_NOT_TRACK": "1",
             **({} if hardware.has_gpu else _threads(settings, hardware)),
         },
+        secrets=frozenset(each.api_key_env for each in settings.all_pools),
     )
 
 

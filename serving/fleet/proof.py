@@ -190,7 +190,7 @@ class Prover:
         nudge = self._nudges[engine.url]
         is_upstream = pool.kind is PoolKind.OPENAI
         pause = UPSTREAM_LOOK_SECONDS if is_upstream else self._look_seconds
-        was_healthy: bool | None = None  # the first look is told either way
+        was_told: bool | None = None  # the first look is told either way
         while True:
             nudge.clear()
             try:
@@ -202,10 +202,11 @@ class Prover:
                 self._void(engine.url)
                 log.exception("looking at %s failed", engine.url)
             is_healthy = engine.url in self.book.proved
-            if is_healthy != was_healthy:
+            if is_healthy != was_told:
+                # Not what the book says now: a request may have met the failure first.
+                was_told = is_healthy
                 log.info("%s is %s", engine.url, "healthy" if is_healthy else "not healthy")
             await _wait(nudge, pause)
-            was_healthy = engine.url in self.book.proved
 
     async def _probe(self, engine: Engine, name: str, epoch: int) -> None:
         try:

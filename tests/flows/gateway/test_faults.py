@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime import open_runtime
-from serving.errors import ConfigurationError
 from serving.sections import JournalSettings
 from serving.settings import Settings
 from serving.store.database import Database
@@ -232,18 +230,6 @@ async def test_a_full_journal_refuses_before_the_engine(
         assert response.status == 503
         assert response.headers["retry-after"]
         assert engine.calls == []
-
-
-async def test_a_journal_too_small_for_its_workers_is_refused_at_the_start(
-    settings: Settings,
-) -> None:
-    """Segments stay open while their workers live: they alone must not fill the journal."""
-    narrow = settings.model_copy(
-        update={"journal": JournalSettings(segment_bytes=2**20, max_bytes=2**20)}
-    )
-    with pytest.raises(ConfigurationError, match=str(2 * 2**20)):
-        async with open_runtime(narrow, "postgresql://nowhere"):
-            pass
 
 
 async def test_half_a_body_is_given_up(

@@ -14,6 +14,7 @@ from serving.home import (
     holder_of,
     initialise_home,
     make_folders,
+    private_folders,
     require_home,
     stale_holder_of,
 )
@@ -38,17 +39,19 @@ async def test_a_home_is_made_once(
     await asyncio.to_thread(initialise_home, settings, url)
     assert settings.admin_key.read_text() == key
     assert [mode_of(path) for path in (settings.sign_key, settings.admin_key)] == [0o600, 0o600]
-    assert [mode_of(path) for path in (settings.journal_dir, settings.log_dir)] == [0o700, 0o700]
+    assert {mode_of(path) for path in private_folders(settings)} == {0o700}
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT digest, role FROM strop_key").fetchall()
     assert rows == [(digest_of(key.strip()), "admin")]
 
 
 def test_an_open_folder_is_closed(settings: Settings) -> None:
-    """A journal folder that others could read is made private at the next start."""
-    settings.journal_dir.mkdir(parents=True, mode=0o755)
+    """Traffic, or what is learnt from it, that others could read is private at the next start."""
+    folders = (settings.journal_dir, settings.dataset_dir, settings.run_dir)
+    for folder in folders:
+        folder.mkdir(parents=True, mode=0o755)
     make_folders(settings)
-    assert mode_of(settings.journal_dir) == 0o700
+    assert [mode_of(folder) for folder in folders] == [0o700] * 3
 
 
 def test_a_home_that_is_not_there_says_what_to_run(settings: Settings) -> None:

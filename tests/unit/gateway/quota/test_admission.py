@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from annotated_types import Le
 
 from gateway.quota.admission import Admission, Headers, Quotas
 from gateway.quota.table import SharedTable
@@ -17,6 +18,7 @@ from serving.routing.catalog import (
     Release,
     month_number,
 )
+from serving.sections import GatewaySettings
 from serving.types import Role, Task
 
 SECOND = 10**9
@@ -67,6 +69,16 @@ def start(tmp_path: Path, clock: Clock) -> Iterator[Start]:
     yield start
     for table in tables:
         table.close()
+
+
+def test_every_worker_can_be_replaced_while_it_leaves(start: Start) -> None:
+    """However many there may be, a new one finds a column for what it counts."""
+    (bound,) = [
+        rule.le for rule in GatewaySettings.model_fields["workers"].metadata if isinstance(rule, Le)
+    ]
+    assert isinstance(bound, int)
+    columns = {start().table.column for _ in range(2 * bound)}
+    assert len(columns) == 2 * bound
 
 
 def ask(

@@ -104,6 +104,18 @@ def test_the_machines_owner_may_set_threads_but_not_open_the_engine(pool: PoolSe
     assert environment["PATH"] == "/bin"
 
 
+def test_an_engine_gets_no_secret_of_ours(pool: PoolSettings) -> None:
+    """Neither the database's password, however its variable is spelt, nor any upstream's key."""
+    hosted = PoolSettings(
+        name="hosted", served_name="hosted", kind=PoolKind.OPENAI, api_key_env="HOSTED_KEY"
+    )
+    plan = launch_plan(Settings(pools=(pool, hosted)), pool, 0, LAPTOP)
+    ours = {"STROP_STORE__URL": "x", "strop_store__url": "x", "STROP_STORE": "x", "HOSTED_KEY": "x"}
+    environment = plan.environment(ours | {"HF_TOKEN": "the engine's own"})
+    assert environment.keys().isdisjoint(ours)
+    assert environment["HF_TOKEN"] == "the engine's own"
+
+
 @pytest.mark.parametrize(
     ("pool", "replica", "words"),
     [

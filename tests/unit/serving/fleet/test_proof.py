@@ -136,6 +136,21 @@ async def test_waiting_for_a_proof(settings: Settings, engines: Engines) -> None
         assert not await prover.prove({"nothing": {A}}, timeout=0)
 
 
+async def test_a_death_that_a_request_met_first_is_told(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under load it nearly always is; the log still says when the replica went and came back."""
+    engine = MemoryEngine("http://small-0")
+    prover = Prover(settings, {"small": (engine,)}, look_seconds=60)
+    with caplog.at_level(logging.INFO, "strop.serving"):
+        async with _running(prover):
+            for is_down, words in ((False, "is healthy"), (True, "is not healthy")) * 2:
+                engine.is_down = is_down
+                prover.unprove(engine.url)
+                await until(lambda words=words: caplog.messages[-1:] == [f"{engine.url} {words}"])
+    assert len(caplog.messages) == 4
+
+
 async def test_looking_survives_an_engine_that_talks_nonsense(settings: Settings) -> None:
     """A replica that breaks every rule is unproved; the others are looked at as ever."""
     broken = _Broken("http://small-0")
