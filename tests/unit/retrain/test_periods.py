@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.periods import check_schedule, period_of
+from retrain.schedule import weekday_names
 from serving.errors import InvalidRequestError
 
 
@@ -35,6 +36,32 @@ def test_a_cron_expression_parts_time() -> None:
     assert period_of("0 3 * * 7", saturday, "Europe/Berlin") == before
     assert period_of("0 3 * * 0", saturday.replace(day=23), "Europe/Berlin") != before
     assert period_of("0 3 * * 1-5", saturday, "UTC") == "until 2026-11-23T03:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("*", "sun mon tue wed thu fri sat"),
+        ("*/2", "sun tue thu sat"),
+        ("0-5", "sun mon tue wed thu fri"),
+        ("1-5/2", "mon wed fri"),
+        ("5-7", "sun fri sat"),
+        ("sat-MON", "sun mon sat"),
+        ("7,0,Wed", "sun wed"),
+        ("1-1", "mon"),
+    ],
+)
+def test_weekdays_count_as_cron_counts_them(field: str, days: str) -> None:
+    """From Sunday, which is 0 and 7; APScheduler takes what comes out."""
+    assert weekday_names(field) == days.split()
+    check_schedule(f"0 3 * * {field}", "UTC")
+
+
+@pytest.mark.parametrize("field", ["8", "1-9", "*/0", "1/2", "mon-", "", "1,,2", "monday", "-1"])
+def test_what_is_no_weekday_is_refused(field: str) -> None:
+    """In place of a day that nobody meant."""
+    with pytest.raises(InvalidRequestError):
+        check_schedule(f"0 3 * * {field}", "UTC")
 
 
 @pytest.mark.parametrize(
