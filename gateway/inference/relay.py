@@ -67,18 +67,26 @@ async def _relay_stream(
         # After its last event the client has its answer, whatever becomes of the connection.
         if not events.is_done:
             raise
-    await taken(reply.pass_on(events.finish()))
+    rest = _record(None, events, capture)
     if not events.is_done:
+        # Half an event is none, and would only make the error event behind it unreadable.
         last = order.endpoint.last_event
         raise EngineError(f"The engine's stream ended without {last}.", code=WENT_AWAY)
-    await taken(reply.end())
+    await capture.secure()
+    await taken(reply.end(rest))
 
 
-def _record(chunk: bytes, events: EventFilter, capture: Capture) -> bytes:
-    """Note what arrived; return what goes on. At the answer's end the record is closed first."""
+def _record(chunk: bytes | None, events: EventFilter, capture: Capture) -> bytes:
+    """Note what arrived, None at the stream's end; return what goes on.
+
+    At the answer's end the record is closed first. Its event may lack the blank line.
+    """
     was_done, num_before = events.is_done, events.num_events
-    capture.got(chunk)
-    piece = events.feed(chunk)
+    if chunk is None:
+        piece = events.finish()
+    else:
+        capture.got(chunk)
+        piece = events.feed(chunk)
     if events.num_events > num_before:
         capture.got_event()
     if events.is_done and not was_done:

@@ -100,6 +100,22 @@ async def test_a_client_that_hangs_up_stops_the_engine(
     assert end.response == b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 
+async def test_an_error_stands_apart_from_half_an_event(
+    gateway: Gateway, engine: FakeEngine
+) -> None:
+    """A stream that ends, in good order, in the middle of one: no client could read both as one."""
+    engine.script = lambda _: Answer(
+        headers={"content-type": "text/event-stream"},
+        pieces=[b'data: {"choices":[{}]}\n\n', b'data: {"cho'],
+    )
+    response = await gateway.chat(stream=True)
+    first, error, rest = response.body.split(b"\n\n")
+    assert (first, rest) == (b'data: {"choices":[{}]}', b"")
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "engine_went_away"
+    (end,) = await gateway.ended(1)
+    assert end.response.endswith(b'data: {"cho')
+
+
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.END])
 async def test_an_engine_that_dies_in_mid_stream_is_reported_in_the_stream(
     gateway: Gateway, engine: FakeEngine, fault: Fault

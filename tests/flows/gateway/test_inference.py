@@ -16,7 +16,7 @@ from tests.gateway import (
     promote_adapter,
     until,
 )
-from tests.upstream_server import FakeEngine, events
+from tests.upstream_server import Answer, FakeEngine, Received, answer_like_vllm, events
 
 
 async def test_an_answer_passes_through_and_is_recorded(
@@ -82,6 +82,30 @@ async def test_a_stream_is_the_engines_bytes_less_our_own_usage(
     assert (end.status, end.is_sse) == (InferenceStatus.OK, True)
     assert end.response == b"".join(sent)
     assert end.first_token_ms is not None
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_stream_may_end_without_its_last_blank_line(
+    gateway: Gateway, engine: FakeEngine, path: str
+) -> None:
+    """What every client takes for an answer is recorded as one, with its tokens."""
+
+    def cut(received: Received) -> Answer:
+        answer = answer_like_vllm(received)
+        *_, last = answer.pieces
+        assert isinstance(last, bytes)
+        answer.pieces[-1] = last.rstrip(b"\n")
+        return answer
+
+    engine.script = cut
+    fields = {"model": "base", "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    response = await gateway.post(path, json.dumps(fields).encode())
+    (end,) = await gateway.ended(1)
+    assert end.status is InferenceStatus.OK
+    assert end.response.endswith(response.body[-6:])
+    assert b"error" not in response.body
+    assert b"usage" in end.response
+    assert "strop_tokens_total{" in gateway.runtime.metrics.render().decode()
 
 
 async def test_a_release_gives_prompt_and_decoding_where_the_client_has_none(
