@@ -159,12 +159,12 @@ async def _begin(
 async def _keep_news(
     session: AsyncSession, alias: Alias, found: Look, evidence: Evidence, run_id: int | None
 ) -> None:
-    """Store a decision. One that says what the last one said, with other numbers, refreshes it."""
+    """Store a decision; beside one that says the same with other numbers, those, and when."""
     query = select(Decision).where(Decision.alias_id == alias.id)
     last = (await session.exec(query.order_by(col(Decision.id).desc()).limit(1))).first()
     values = msgspec.to_builtins(asdict(evidence))
     if last is not None and run_id is None and _gist(last) == _gist(found):
-        last.reason, last.evidence = found.reason, values
+        last.last_reason, last.last_evidence, last.last_at = found.reason, values, evidence.now
         return
     session.add(
         Decision(
@@ -175,6 +175,9 @@ async def _keep_news(
             evidence=values,
             run_id=run_id,
             at=evidence.now,
+            last_reason=found.reason,
+            last_evidence=values,
+            last_at=evidence.now,
         )
     )
     await session.flush()

@@ -20,7 +20,7 @@ def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> s
         return f"Learning is paused; `strop aliases resume {alias.name}` lets it go on.{last}"
     if decision is None:
         return f"No worker has looked at it yet.{last}"
-    return f"{decision.reason}{last}"
+    return f"{decision.last_reason}{last}"
 
 
 def tell_run(run: Run) -> str:

@@ -257,7 +257,10 @@ class Evaluation(SQLModel, table=True):
 
 
 class Decision(SQLModel, table=True):
-    """A look at an alias that came out otherwise than the look before."""
+    """A look at an alias that came out otherwise than the look before.
+
+    `last_*`: the newest look since that came out alike; it may know other numbers.
+    """
 
     __tablename__ = "strop_decision"
 
@@ -267,5 +270,8 @@ class Decision(SQLModel, table=True):
     trigger: Trigger | None = Field(default=None, sa_type=word(Trigger))
     reason: str = Field(sa_type=_TEXT)
     evidence: dict[str, Any] = Field(sa_type=_JSON)
+    last_reason: str = Field(sa_type=_TEXT)
+    last_evidence: dict[str, Any] = Field(sa_type=_JSON)
+    last_at: datetime = Field(sa_type=_TIME)
     run_id: int | None = Field(default=None, foreign_key="strop_run.id")
     at: datetime = Field(default_factory=utc_now, sa_type=_TIME)

@@ -35,7 +35,7 @@ async def set_alias(world: World, **fields: Any) -> None:
 async def newest(world: World) -> tuple[Action, Trigger | None, str]:
     """Return the newest decision."""
     decision = (await world.decisions())[-1]
-    return decision.action, decision.trigger, decision.reason
+    return decision.action, decision.trigger, decision.last_reason
 
 
 async def test_thumbs_down_bring_about_a_better_release(world: World) -> None:
@@ -85,13 +85,14 @@ async def test_a_rejected_run_is_not_tried_again_on_the_same_rows(world: World) 
 
 
 async def test_a_decision_is_kept_once(world: World) -> None:
-    """Other numbers refresh it, another sentence is another decision."""
+    """As it was made; other numbers stand beside it, another sentence is another decision."""
     await look_at_aliases(world.shop)
     await world.rate(3, 1)
     await look_at_aliases(world.shop)
     (decision,) = await world.decisions()
-    assert "4 ratings" in decision.reason
-    assert decision.evidence["num_up"] == 3
+    assert ("0 ratings" in decision.reason, decision.evidence["num_up"]) == (True, 0)
+    assert ("4 ratings" in decision.last_reason, decision.last_evidence["num_up"]) == (True, 3)
+    assert decision.at < decision.last_at
     await set_alias(world, is_paused=True)
     await look_at_aliases(world.shop)
     assert [one.reason for one in await world.decisions()][1:] == ["Learning is paused."]

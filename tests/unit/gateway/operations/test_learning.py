@@ -22,7 +22,15 @@ def make_alias(**fields: Any) -> Alias:
     return Alias(tenant="default", name="triage", task=Task.CLASSIFY, **fields)
 
 
-DECISION = Decision(alias_id=1, action=Action.NOTHING, reason="Nothing to do: calm.", evidence={})
+DECISION = Decision(
+    alias_id=1,
+    action=Action.NOTHING,
+    reason="Nothing to do: calm at first.",
+    evidence={},
+    last_reason="Nothing to do: calm.",
+    last_evidence={},
+    last_at=utc_now(),
+)
 
 
 @pytest.mark.parametrize(

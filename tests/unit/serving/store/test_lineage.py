@@ -107,6 +107,9 @@ async def test_a_release_tells_what_made_it(database: Database, settings: Settin
                 action=Action.TRAIN,
                 reason="Quality fell.",
                 evidence={"num_down": 40},
+                last_reason="Quality fell.",
+                last_evidence={"num_down": 40},
+                last_at=utc_now(),
                 run_id=run.id,
             )
         )
