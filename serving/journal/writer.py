@@ -24,6 +24,7 @@ logger = logging.getLogger("strop.serving")
 
 _COUNT_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
+_TELL_SECONDS = 60.0
 _MARK_BYTES = 64  # room for what MessagePack needs to say that a body was cut
 
 
@@ -46,12 +47,17 @@ class JournalWriter:
         self._num_synced = 0
         self._sync_error: OSError | None = None
         self._sync_lock = asyncio.Lock()
+        self._told: tuple[str, int] | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._segment = self._open_segment()
             self._reserve = Reserve(folder, settings.reserve_bytes)
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise UnavailableError(
+                f"The journal in {folder} cannot be written: {error}. Check that it is there, its "
+                "disk and its permissions.",
+                code="journal_unwritable",
+            ) from error
 
     def append(self, record: Record) -> None:
         """Write one record.
@@ -74,7 +80,7 @@ class JournalWriter:
         try:
             self._write(frame, is_end=isinstance(record, End))
         except OSError as error:
-            raise _unwritable(self._folder, error) from error
+            raise self._unwritable(error) from error
         self._num_folder_bytes += len(frame)
         self._num_appended += 1
 
@@ -140,25 +146,23 @@ class JournalWriter:
                 self._let_go()
             self._reserve.fill()
         if not self._reserve.is_whole:
-            raise UnavailableError(
-                f"The disk of {self._folder} is full. Check that the worker runs and reaches the "
-                "database, and who else writes to that disk.",
-                code="journal_full",
-                retry_after=_RETRY_SECONDS,
+            raise self._refusal(
+                "journal_full",
+                "its disk is full. Check that the worker runs and reaches the database, and who else "
+                "writes to that disk",
             )
         if self._num_folder_bytes + num_bytes > self._settings.max_bytes:
-            raise UnavailableError(
-                f"The journal holds {self._num_folder_bytes} bytes that nobody has read, the most "
-                "it may. Check that the worker runs and reaches the database.",
-                code="journal_full",
-                retry_after=_RETRY_SECONDS,
+            raise self._refusal(
+                "journal_full",
+                f"it holds {self._settings.max_bytes} bytes that nobody has read, the most it may. "
+                "Check that the worker runs and reaches the database",
             )
 
     def _count(self, now: float) -> None:
         try:
             self._num_folder_bytes = count_bytes(self._folder)
         except OSError as error:
-            raise _unwritable(self._folder, error) from error
+            raise self._unwritable(error) from error
         self._counted_at = now
 
     def _begin_anew(self) -> None:
@@ -166,7 +170,7 @@ class JournalWriter:
         try:
             fresh = self._open_segment()
         except OSError as error:
-            raise _unwritable(self._folder, error) from error
+            raise self._unwritable(error) from error
         logger.error("%s was deleted; what was not read of it is lost", self._segment.path)
         self._segment.close()
         self._segment = fresh
@@ -206,16 +210,26 @@ class JournalWriter:
         finally:
             os.close(descriptor)
         if self._sync_error is not None:
-            raise _unwritable(self._folder, self._sync_error)
+            raise self._unwritable(self._sync_error)
 
+    def _unwritable(self, error: OSError) -> UnavailableError:
+        return self._refusal(
+            "journal_unwritable",
+            f"{error}. Check that it is there, its disk and its permissions; restart the gateway if "
+            "this persists",
+        )
 
-def _unwritable(folder: Path, error: OSError) -> UnavailableError:
-    return UnavailableError(
-        f"The journal in {folder} cannot be written: {error}. Check that it is there, its disk and "
-        "its permissions; restart the gateway if this persists.",
-        code="journal_unwritable",
-        retry_after=_RETRY_SECONDS,
-    )
+    def _refusal(self, code: str, reason: str) -> UnavailableError:
+        """Return what any client may read, strangers too; the log has the reason, once a minute."""
+        told = reason, int(time.monotonic() / _TELL_SECONDS)
+        if told != self._told:
+            self._told = told
+            logger.error("The journal in %s takes nothing: %s.", self._folder, reason)
+        return UnavailableError(
+            "The gateway cannot record requests now, so it takes none. Try again in a moment.",
+            code=code,
+            retry_after=_RETRY_SECONDS,
+        )
 
 
 def _without_surrogates(record: Record) -> Record:

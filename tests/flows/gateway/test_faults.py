@@ -270,11 +270,12 @@ async def test_half_a_body_is_given_up(
 async def test_a_deleted_journal_refuses_until_it_is_back(
     gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """503 with the mend; probes and metrics are answered meanwhile, and no restart is needed."""
+    """503, and no word of where; probes and metrics are answered meanwhile, and no restart is needed."""
     folder = gateway.settings.journal_dir
     shutil.rmtree(folder)
     response = await gateway.chat()
     assert (response.status, response.error["code"]) == (503, "journal_unwritable")
+    assert str(gateway.settings.home) not in response.body.decode()
     assert response.headers["retry-after"]
     assert engine.calls == []
     async with gateway.session.get(gateway.url + "/metrics") as metrics:
