@@ -25,7 +25,7 @@ _SIGNALLED: Final = 128  # a shell's exit code for "died of signal n" is 128 + n
 
 _KEEPER: Final = """
 trap : TERM
-echo $$ > trainer.pid
+echo $$ > .trainer.pid && mv .trainer.pid trainer.pid
 "$@"
 code=$?
 echo $code > .trainer.exit && mv .trainer.exit trainer.exit
@@ -138,7 +138,9 @@ class LocalExecutor:
                 pass_fds=(lock.fileno(),),
             )
             # The keeper writes the same number, in case we die here; we, in case it is slow.
-            (folder / _PID).write_text(f"{child.pid}\n")
+            draft = folder / f".{_PID}.draft"
+            draft.write_text(f"{child.pid}\n")
+            draft.replace(folder / _PID)
         # A child has to be waited for by whoever started it, or it stays as a zombie.
         threading.Thread(target=child.wait, daemon=True).start()
         return str(spec_path)

@@ -14,6 +14,7 @@ from serving.sections import PoolSettings
 from serving.settings import Settings
 from serving.types import PoolKind
 from tests.gateway import until
+from tests.odd_engines import BrokenEngine, CountingEngine, SlowEngine
 
 Engines = dict[str, tuple[MemoryEngine, ...]]
 A = "support-v1-00000000"
@@ -141,19 +142,23 @@ async def test_a_death_that_a_request_met_first_is_told(
 ) -> None:
     """Under load it nearly always is; the log still says when the replica went and came back."""
     engine = MemoryEngine("http://small-0")
-    prover = Prover(settings, {"small": (engine,)}, look_seconds=60)
+    prover, told = Prover(settings, {"small": (engine,)}, look_seconds=60), list[str]()
+
+    def messages() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.name == "strop.serving"]
+
     with caplog.at_level(logging.INFO, "strop.serving"):
         async with _running(prover):
             for is_down, words in ((False, "is healthy"), (True, "is not healthy")) * 2:
                 engine.is_down = is_down
                 prover.unprove(engine.url)
-                await until(lambda words=words: caplog.messages[-1:] == [f"{engine.url} {words}"])
-    assert len(caplog.messages) == 4
+                told.append(f"{engine.url} {words}")
+                await until(lambda: messages() == told)
 
 
 async def test_looking_survives_an_engine_that_talks_nonsense(settings: Settings) -> None:
     """A replica that breaks every rule is unproved; the others are looked at as ever."""
-    broken = _Broken("http://small-0")
+    broken = BrokenEngine("http://small-0")
     well = MemoryEngine("http://small-1")
     prover = Prover(settings, {"small": (broken, well)}, look_seconds=0.01)
     async with _running(prover):
@@ -172,7 +177,7 @@ async def test_a_slow_probe_delays_no_other_and_no_news(
     settings: Settings, engines: Engines
 ) -> None:
     """One adapter's probe hangs: the next is proved, and the engine's death is seen."""
-    slow = _Slow("http://small-0", A)
+    slow = SlowEngine("http://small-0", A)
     prover = Prover(settings, {"small": (slow,)})
     pool = settings.pool("small")
     for name in (A, B):
@@ -190,7 +195,7 @@ async def test_a_slow_probe_delays_no_other_and_no_news(
 
 async def test_champions_are_probed_first(settings: Settings) -> None:
     """Traffic waits for them; the others are loaded just in case."""
-    engine = _Slow("http://small-0", "")
+    engine = SlowEngine("http://small-0", "")
     prover = Prover(settings, {"small": (engine,)})
     prover.champions = frozenset({B})
     for name in (A, B):
@@ -204,7 +209,7 @@ async def test_a_probe_that_began_before_a_failure_is_void(
     settings: Settings, is_failure_seen: bool
 ) -> None:
     """Whether a request met the failure, or a look finds the adapter gone: another probe decides."""
-    slow = _Slow("http://small-0", A)
+    slow = SlowEngine("http://small-0", A)
     prover = Prover(settings, {"small": (slow,)})
     pool = settings.pool("small")
     await slow.load(A, REMOTE)
@@ -225,7 +230,7 @@ async def test_a_probe_that_began_before_a_failure_is_void(
 
 async def test_no_probe_outlives_the_prover(settings: Settings) -> None:
     """Whoever stops the looks stops the probes."""
-    slow = _Slow("http://small-0", A)
+    slow = SlowEngine("http://small-0", A)
     await slow.load(A, REMOTE)
     async with _running(Prover(settings, {"small": (slow,)})):
         await until(lambda: bool(slow.probes))
@@ -236,7 +241,7 @@ async def test_an_upstream_is_not_asked_every_second(settings: Settings) -> None
     """It is somebody else's, and may count; a failed request has it looked at at once."""
     upstream = settings.pools[0].model_copy(update={"kind": PoolKind.OPENAI})
     own = settings.pools[1]
-    engines = {pool.name: (_Counted(pool.urls[0]),) for pool in (upstream, own)}
+    engines = {pool.name: (CountingEngine(pool.urls[0]),) for pool in (upstream, own)}
     prover = Prover(
         settings.model_copy(update={"pools": (upstream, own)}), engines, look_seconds=0.01
     )
@@ -245,50 +250,6 @@ async def test_an_upstream_is_not_asked_every_second(settings: Settings) -> None
         assert engines["small"][0].num_looks == 1
         prover.unprove(upstream.urls[0])
         await until(lambda: engines["small"][0].num_looks == 2)
-
-
-class _Slow(MemoryEngine):
-    """An engine on which the probe of one adapter hangs until it may answer."""
-
-    def __init__(self, url: str, slow: str) -> None:
-        super().__init__(url)
-        self.slow = slow
-        self.may_answer = asyncio.Event()
-        self.probes: list[str] = []
-        self.num_cut_off = 0
-
-    async def probe(self, model: str) -> None:
-        self.probes.append(model)
-        if model == self.slow:
-            try:
-                await self.may_answer.wait()
-            except asyncio.CancelledError:
-                self.num_cut_off += 1
-                raise
-        await super().probe(model)
-
-
-class _Counted(MemoryEngine):
-    """An engine that counts how often it is looked at."""
-
-    num_looks = 0
-
-    async def is_healthy(self) -> bool:
-        self.num_looks += 1
-        return True
-
-
-class _Broken(MemoryEngine):
-    """An engine whose list is an error, ours or not."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.error: Exception = KeyError("data")
-        self.is_asked = asyncio.Event()
-
-    async def list_adapters(self) -> dict[str, str]:
-        self.is_asked.set()
-        raise self.error
 
 
 async def _look(prover: Prover, pool: PoolSettings, engine: MemoryEngine) -> None:
