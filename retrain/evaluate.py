@@ -31,7 +31,7 @@ async def evaluate_release(
     run_id: int | None = None,
     on_answer: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Return what a release scores on a revision; asked once, and kept.
+    """Return what a release scores on a revision: as of the last week, or asked now and kept.
 
     Every item is answered by the release's own adapter under the release's own system prompt,
     greedily. Nothing is kept unless all items were answered or refused.
@@ -67,7 +67,7 @@ async def evaluate_release(
 async def known_evaluation(
     shop: Shop, evaluation_set: EvaluationSet, release: Release
 ) -> Evaluation | None:
-    """Return what the release scored on the revision in the last days; None: ask it."""
+    """Return what the release scored on the revision in the last week; None: ask it."""
     assert evaluation_set.id is not None
     assert release.id is not None
     async with shop.database.session() as session:

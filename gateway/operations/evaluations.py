@@ -1,4 +1,4 @@
-"""Evaluations that were made: what `/api/evaluations`, `strop eval` and `strop runs show` say."""
+"""Evaluations that were made: what `/api/evaluations` and `strop eval` say."""
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession

@@ -8,14 +8,13 @@ from datetime import timedelta
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from gateway.operations.evaluations import describe_evaluations
-from gateway.operations.learning import tell_run
+from gateway.operations.learning import scores_of, tell_run
 from gateway.operations.resources import Json, Resources
 from retrain.prepare import base_to_train
 from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
 from serving.store.datasets import get_dataset
-from serving.store.learning import Evaluation, Run, Trigger
+from serving.store.learning import Run, Trigger
 from serving.store.releases import get_release
 from serving.store.tables import Alias, Release
 from serving.store.workers import silence_of_worker
@@ -78,10 +77,7 @@ async def show_run(resources: Resources, run_id: int) -> Json:
     async with resources.database.session() as session:
         run = await runs.get_run(session, run_id)
         (described,) = await describe_runs(session, [run])
-        scored = await session.exec(
-            select(Evaluation).where(Evaluation.run_id == run_id).order_by(col(Evaluation.id))
-        )
-        return {**described, "evaluations": await describe_evaluations(session, list(scored))}
+        return {**described, "evaluations": scores_of(run)}
 
 
 async def cancel_run(resources: Resources, run_id: int) -> Json:

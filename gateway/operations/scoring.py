@@ -23,7 +23,9 @@ async def evaluate(
     on_begin: Callable[[int], None],
     on_answer: Callable[[], None],
 ) -> Json:
-    """Score a release, or the champion, on the alias's newest evaluation set; asked once, kept.
+    """Score a release, or the champion, on the alias's newest evaluation set.
+
+    What it scored there within the last week is not asked again.
 
     Args:
         on_begin: called with the number of items.

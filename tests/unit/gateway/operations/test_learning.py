@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.operations.learning import tell_learning, tell_size
+from gateway.operations.learning import scores_of, tell_learning, tell_size
 from serving.store.learning import Action, Decision, Run, RunState, Trigger
 from serving.store.tables import Alias, utc_now
 from serving.types import Task
@@ -104,3 +104,17 @@ def test_how_much_of_its_base_a_run_trains_is_told() -> None:
     told = tell_size({"num_trainable": 43_646_976, "num_parameters": 8_190_735_360})
     assert told == "43,646,976 parameters, 0.53% of the base's 8,190,735,360"
     assert tell_size({"message": "loading the base"}) is None
+
+
+def test_a_run_shows_all_scores_that_it_was_judged_by() -> None:
+    """Base and champion too, which an earlier run may have asked; none before there is a verdict."""
+    champion, candidate = {"release": 2, "score": 0.5}, {"release": 3, "score": 0.9}
+    verdict = {
+        "evaluation_set": 4,
+        "evaluations": {"champion": champion, "candidate": candidate},
+    }
+    assert scores_of(make_run(RunState.PASSED, verdict=verdict)) == [
+        {"contestant": "champion", "evaluation_set": 4, **champion},
+        {"contestant": "candidate", "evaluation_set": 4, **candidate},
+    ]
+    assert scores_of(make_run(RunState.EVALUATING)) == []
