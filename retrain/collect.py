@@ -1,7 +1,7 @@
 """From rows of the database to what a dataset is made of: the reading side of learning."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from retrain.examples import Example, Message, example_of, text_of, without_system
 from retrain.sources import Gathered, Judgement
 from serving.store.inferences import choice_of, is_conversation, messages_of, tools_of
-from serving.store.learning import EvaluationSet, ExampleRow, Import, Review, Source, Verdict
+from serving.store.learning import (
+    DatasetRow,
+    EvaluationSet,
+    ExampleRow,
+    Import,
+    Review,
+    Run,
+    Source,
+    Verdict,
+)
 from serving.store.tables import Alias, Feedback, Inference, Release
 
 
@@ -77,6 +86,20 @@ async def items_of(session: AsyncSession, evaluation_set: EvaluationSet) -> list
     return [_example_of(content, own) for content in contents]
 
 
+async def leave_out_learnt(
+    session: AsyncSession, alias: Alias, examples: Sequence[Example]
+) -> list[Example]:
+    """Leave out what a release that serves, or served before it, was trained on: it knows these."""
+    serving = (alias.champion_id, alias.challenger_id, alias.previous_id)
+    hashes = await session.exec(
+        select(DatasetRow.content_hash)
+        .join(Run, col(Run.dataset_id) == DatasetRow.dataset_id)
+        .where(col(Run.release_id).in_(serving))
+    )
+    learnt, own = set(hashes), await _system_prompts(session, alias.id)
+    return [example for example in examples if _bare(example, own).content_hash not in learnt]
+
+
 def prompt_of(inference: Inference, system_prompt: str | None) -> tuple[Message, ...] | None:
     """Return the turns of a chat without the alias's own system prompt.
 
@@ -137,7 +160,10 @@ async def _system_prompts(session: AsyncSession, alias_id: int | None) -> list[s
 
 def _example_of(content: Any, own: Collection[str | None]) -> Example:
     """Read an example whose file may have carried the alias's own system prompt in every row."""
-    example = example_of(content)
+    return _bare(example_of(content), own)
+
+
+def _bare(example: Example, own: Collection[str | None]) -> Example:
     return replace(example, prompt=without_system(example.prompt, own))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlmodel import col, func, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from retrain.collect import leave_out_learnt
 from retrain.examples import Example, content_of, parse_examples
 from retrain.split import MIN_TEST_ITEMS, num_rows_needed
 from serving.errors import InvalidRequestError
@@ -28,11 +29,22 @@ class Imported:
     num_rows: int
     num_repeated: int
     """Rows of an evaluation file that say what another says; they count once."""
+    num_learnt: int
+    """Rows of an evaluation file that a serving release was trained on; they are left out."""
     evaluation_set: EvaluationSet | None
     num_training_rows: int
     """Of the alias, this import's included, before cleaning."""
     missing: tuple[str, ...]
     """What training and a gate still need, in words; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sifted:
+    """What of a file's rows is kept."""
+
+    kept: Sequence[Example]
+    num_repeated: int = 0
+    num_learnt: int = 0
 
 
 async def import_file(
@@ -53,7 +65,8 @@ async def import_file(
             revisions always take their predecessor's place, and keep it.
 
     Raises:
-        InvalidRequestError: the file cannot be read, or a line is wrong; lines are named.
+        InvalidRequestError: the file cannot be read, or a line is wrong (lines are named), or
+            a serving release was trained on all items of an evaluation file.
     """
     content = await asyncio.to_thread(_read, path)
     name = _printable(path.name)
@@ -62,13 +75,15 @@ async def import_file(
     now = utc_now()
     if replaces and split is Split.TRAIN:
         await _retire_training_rows(session, alias, now)
-    kept = examples if split is Split.TRAIN else _once_each(examples)
+    sifted = _Sifted(examples)
+    if split is Split.EVAL:
+        sifted = await _sift(session, alias, examples, name)
     record = Import(
         alias_id=id_of(alias),
         split=split,
         name=name,
         digest=sha256(content).hexdigest(),
-        num_rows=len(kept),
+        num_rows=len(sifted.kept),
         actor=actor,
         at=now,
     )
@@ -76,10 +91,10 @@ async def import_file(
     await session.flush()
     made = None
     if split is Split.EVAL:
-        made = await add_evaluation_set(session, alias, kept, name, import_id=record.id)
+        made = await add_evaluation_set(session, alias, sifted.kept, name, import_id=record.id)
     else:
-        await _add_rows(session, alias, kept, now, import_id=record.id)
-    return await _sum_up(session, settings, alias, made, len(kept), len(examples) - len(kept))
+        await _add_rows(session, alias, sifted.kept, now, import_id=record.id)
+    return await _sum_up(session, settings, alias, made, sifted)
 
 
 async def add_evaluation_set(
@@ -121,8 +136,23 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _once_each(examples: Sequence[Example]) -> list[Example]:
-    return list({example.content_hash: example for example in examples}.values())
+async def _sift(
+    session: AsyncSession, alias: Alias, examples: Sequence[Example], name: str
+) -> _Sifted:
+    """Take each item of an evaluation file once, and none that a serving release has learnt.
+
+    Raises:
+        InvalidRequestError: nothing is left.
+    """
+    once = list({example.content_hash: example for example in examples}.values())
+    kept = await leave_out_learnt(session, alias, once)
+    if not kept:
+        raise InvalidRequestError(
+            f"{name} was not imported: the release that serves was trained on each of its rows, so "
+            "they judge nothing. Bring rows that it has not seen.",
+            code="bad_rows",
+        )
+    return _Sifted(kept, len(examples) - len(once), len(once) - len(kept))
 
 
 async def _add_rows(
@@ -166,14 +196,14 @@ async def _sum_up(
     settings: Settings,
     alias: Alias,
     made: EvaluationSet | None,
-    num_rows: int,
-    num_repeated: int,
+    sifted: _Sifted,
 ) -> Imported:
     num_training = await _count_training_rows(session, alias)
     has_gate_set = await find_gate_set(session, id_of(alias), MIN_TEST_ITEMS) is not None
     return Imported(
-        num_rows=num_rows,
-        num_repeated=num_repeated,
+        num_rows=len(sifted.kept),
+        num_repeated=sifted.num_repeated,
+        num_learnt=sifted.num_learnt,
         evaluation_set=made,
         num_training_rows=num_training,
         missing=missing_for_training(

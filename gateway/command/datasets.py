@@ -107,6 +107,8 @@ def _show_imported(body: Json) -> None:
             f"Imported {body['file']}: evaluation set {made['number']} with {made['num_items']} "
             "items."
         )
+        if body["num_learnt"]:
+            click.echo(f"Left out {body['num_learnt']} rows that a serving release has learnt.")
     else:
         click.echo(
             f"Imported {body['num_rows']} rows of {body['file']}: "

@@ -47,6 +47,7 @@ async def import_file(
         "split": split.value,
         "num_rows": imported.num_rows,
         "num_repeated": imported.num_repeated,
+        "num_learnt": imported.num_learnt,
         "num_training_rows": imported.num_training_rows,
         "evaluation_set": describe_set(made) if made else None,
         "missing": list(imported.missing),

@@ -6,7 +6,7 @@ from retrain.collect import items_of
 from retrain.importing import import_file, missing_for_training
 from serving.errors import InvalidRequestError
 from serving.store.evaluations import find_gate_set, newest_set
-from serving.store.learning import Split
+from serving.store.learning import RunState, Split, Trigger
 from tests.learning import World, tickets
 
 
@@ -53,6 +53,18 @@ async def test_evaluation_sets_are_dated_revisions(world: World) -> None:
         assert newest.number == 2
         assert await find_gate_set(session, world.alias.id or 0, 500) is None
     assert [item.prompt_text.split()[-1] for item in items] == ["0", "1", "7"]
+
+
+async def test_items_that_a_serving_release_has_learnt_are_left_out(world: World) -> None:
+    """They would be held against the candidate, which never trains on items; answers made new stay."""
+    await world.import_all()
+    await world.advance_to(await world.queue(Trigger.QUALITY), RunState.PASSED)
+    assert await world.champion() == 2
+    known, renamed = tickets(0, 5), tickets(5, 2, output="refunds")
+    found = await world.import_rows([*known, *renamed, *tickets(700, 3)], Split.EVAL)
+    assert (found.num_rows, found.num_learnt, found.num_repeated) == (5, 5, 0)
+    with pytest.raises(InvalidRequestError, match="trained on each of its rows"):
+        await world.import_rows(known, Split.EVAL)
 
 
 async def test_a_files_name_may_be_anything(world: World) -> None:
