@@ -61,19 +61,24 @@ async def import_file(
 
     Args:
         split: `train` adds training rows; `eval` makes a new, immutable evaluation revision.
-        replaces: earlier training rows of the alias's imports no longer train. Evaluation
-            revisions always take their predecessor's place, and keep it.
+        replaces: earlier training rows of the alias's imports no longer train.
 
     Raises:
-        InvalidRequestError: the file cannot be read, or a line is wrong (lines are named), or
-            a serving release was trained on all items of an evaluation file.
+        InvalidRequestError: the file cannot be read; a line is wrong (lines are named); a serving
+            release was trained on all items of an evaluation file; `replaces` with `eval`.
     """
+    if replaces and split is Split.EVAL:
+        raise InvalidRequestError(
+            "Evaluation sets are not replaced: each file is a new revision, and old ones "
+            "keep out of training what they hold. Leave out --replace.",
+            param="replace",
+        )
     content = await asyncio.to_thread(_read, path)
     name = _printable(path.name)
     examples = await asyncio.to_thread(parse_examples, content.splitlines(), name)
     await lock_material(session, id_of(alias))
     now = utc_now()
-    if replaces and split is Split.TRAIN:
+    if replaces:
         await _retire_training_rows(session, alias, now)
     sifted = _Sifted(examples)
     if split is Split.EVAL:

@@ -36,7 +36,7 @@ def datasets() -> None:
     required=True,
     help="train: rows to learn from; eval: a new revision of the evaluation set.",
 )
-@click.option("--replace", is_flag=True, help="Rows of earlier imports train no more.")
+@click.option("--replace", is_flag=True, help="With train: rows of earlier imports train no more.")
 @pass_options
 def import_(
     options: Options, alias: str, tenant: str, file: Path, split: str, replace: bool

@@ -54,7 +54,8 @@ async def promote(
     """Make a release the champion: loaded and proved on every replica before the flip.
 
     Raises:
-        InvalidRequestError: not forced with a reason: there is no gate yet that could decide.
+        InvalidRequestError: forced without a reason; or not forced, and its gate has not passed it
+            against the present champion.
     """
     alias, alias_id = await _find(resources, name, tenant)
     promotion = await swap.promote(

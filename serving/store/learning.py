@@ -113,7 +113,7 @@ class EvaluationSet(SQLModel, table=True):
     num_items: int
     digest: str = Field(max_length=64)
     origin: str = Field(sa_type=_TEXT)
-    """An import's file, or the dataset whose test part it was."""
+    """An import's file; `held back` where a build took it out of what would have trained."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=_TIME)
 
 

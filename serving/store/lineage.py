@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-# `run` is the one that made the release; `part` are the rows that it learned from.
+# `run` is the one that made the release; `part` are its dataset's rows: to train and to validate.
 _QUERY = text(
     """
 WITH run AS (
@@ -75,7 +75,8 @@ async def read_lineage(session: AsyncSession, release_id: int) -> dict[str, Any]
     Returns:
         `run`, the `decision` that began it and its `dataset`, each None where there is none; by
         number of rows `sources`, `imports`, `raters` and `reviewers`; the `inferences` that it
-        learned from; its `evaluations`; the `promotions` that made it the champion.
+        learned from or was validated on; its `evaluations`; the `promotions` that made it the
+        champion.
     """
     found: dict[str, Any] = await session.scalar(_QUERY, {"release_id": release_id})
     return found

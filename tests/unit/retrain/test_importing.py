@@ -67,6 +67,12 @@ async def test_items_that_a_serving_release_has_learnt_are_left_out(world: World
         await world.import_rows(known, Split.EVAL)
 
 
+async def test_an_evaluation_set_is_not_replaced(world: World) -> None:
+    """Who asks for it is told, not obeyed in silence."""
+    with pytest.raises(InvalidRequestError, match="not replaced"):
+        await world.import_rows(tickets(0, 3), Split.EVAL, replaces=True)
+
+
 async def test_a_files_name_may_be_anything(world: World) -> None:
     """A byte order mark is no fault, and a name is kept as far as text can."""
     path = world.settings.home / "r\udcffws.jsonl"
