@@ -1,13 +1,15 @@
 """The journal's writer: one append per record, durable against kill -9 when `append` returns.
 
 Two appends a request run on the gateway's event loop, so everything here is one system call or
-plain arithmetic; only `flush` waits, and only with `journal.durability = "power"`.
+plain arithmetic. With `journal.durability = "power"` a thread syncs, one segment after the other, in
+the order in which they were written; only `flush` waits for it.
 """
 
 import asyncio
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -45,7 +47,9 @@ class JournalWriter:
         self._num_folder_bytes = 0
         self._num_appended = 0
         self._num_synced = 0
+        self._syncing = ThreadPoolExecutor(1, "journal-sync")
         self._sync_error: OSError | None = None
+        self._named: OpenSegment | None = None  # the newest whose name is on disk
         self._sync_lock = asyncio.Lock()
         self._told: tuple[str, int] | None = None
         try:
@@ -99,12 +103,15 @@ class JournalWriter:
             if self._num_synced >= wanted:
                 return
             covered = self._num_appended
-            # A descriptor of its own: the segment may be rotated away while the thread runs.
-            await asyncio.to_thread(self._sync, os.dup(self._segment.descriptor))
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._syncing, self._sync, self._segment)
+            if self._sync_error is not None:
+                raise self._unwritable(self._sync_error)
             self._num_synced = covered
 
     def close(self) -> None:
         """Close the segment: ingest takes the worker for gone and finishes it."""
+        self._syncing.shutdown()
         self._segment.close()
         self._reserve.close()
 
@@ -172,8 +179,7 @@ class JournalWriter:
         except OSError as error:
             raise self._unwritable(error) from error
         logger.error("%s was deleted; what was not read of it is lost", self._segment.path)
-        self._segment.close()
-        self._segment = fresh
+        self._go_on_in(fresh)
 
     def _let_go(self) -> None:
         """Have the open segment read and removed: no later record would ever rotate it away."""
@@ -187,30 +193,40 @@ class JournalWriter:
             # The old one still takes records; a long segment harms nobody.
             logger.exception("No new segment in %s; the old one grows on", self._folder)
             return
+        self._go_on_in(fresh)
+
+    def _go_on_in(self, fresh: OpenSegment) -> None:
+        former, self._segment = self._segment, fresh
         if self._settings.durability == "power":
-            self._sync(os.dup(self._segment.descriptor))
-        self._segment.close()
-        self._segment = fresh
+            self._syncing.submit(self._finish, former)
+        else:
+            former.close()
 
     def _open_segment(self) -> OpenSegment:
         segment = OpenSegment(segment_path(self._folder, self._worker_id, self._number))
         self._number += 1
-        if self._settings.durability == "power":
-            sync(self._folder)
         return segment
 
-    def _sync(self, descriptor: int) -> None:
+    def _finish(self, segment: OpenSegment) -> None:
+        """In the thread: have on disk what is in it, and let go of it."""
         try:
-            if self._sync_error is None:
-                os.fdatasync(descriptor)
+            self._sync(segment)
+        finally:
+            segment.close()
+
+    def _sync(self, segment: OpenSegment) -> None:
+        """In the thread: wait until a segment's name and records are on disk."""
+        if self._sync_error is not None:
+            return
+        try:
+            if self._named is not segment:
+                sync(self._folder)
+                self._named = segment
+            os.fdatasync(segment.descriptor)
         except OSError as error:
             # The kernel reports lost pages once; the next sync would succeed without them.
             logger.exception("%s failed a sync: nothing more is acknowledged", self._folder)
             self._sync_error = error
-        finally:
-            os.close(descriptor)
-        if self._sync_error is not None:
-            raise self._unwritable(self._sync_error)
 
     def _unwritable(self, error: OSError) -> UnavailableError:
         return self._refusal(
