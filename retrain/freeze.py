@@ -48,11 +48,10 @@ def write_files(
                 write_rows(path, (row.example for row in rows), system_prompt)
                 digests[path.name] = _digest(path)
             manifest = {"files": digests, **facts}
-            text = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"))
-            (draft / MANIFEST).write_bytes(text)
+            (draft / MANIFEST).write_bytes(_text_of(manifest))
             folder = folder_of(root, digest_of(manifest))
             # There already, if the same rows were built before: a trainer may be reading them.
-            if _find_change(folder, digests | {MANIFEST: sha256(text).hexdigest()}):
+            if _find_change(folder, manifest):
                 publish(draft, folder)
     except OSError as error:
         raise ConfigurationError(
@@ -72,20 +71,21 @@ def folder_of(root: Path, digest: str) -> Path:
     return root / digest[:_DIGITS]
 
 
-def verify_files(root: Path, dataset: Dataset) -> None:
-    """Compute the hashes of a dataset's files again.
+def verify_files(root: Path, dataset: Dataset) -> list[Path]:
+    """Compute the hashes of a dataset's files again; return where they are.
 
     Raises:
         ConflictError: a file is missing or is not what was frozen.
     """
     folder = folder_of(root, dataset.digest)
-    changed = _find_change(folder, dataset.manifest["files"])
+    changed = _find_change(folder, dataset.manifest)
     if changed is not None:
         raise ConflictError(
             f"{changed} is not what was frozen as dataset {dataset.id}. Put it back from a copy, "
             "or build the dataset again.",
             code="dataset_changed",
         )
+    return [folder / name for name in (*dataset.manifest["files"], MANIFEST)]
 
 
 async def save_dataset(
@@ -138,9 +138,14 @@ def _draft(root: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _find_change(folder: Path, files: dict[str, str]) -> Path | None:
-    """Return a file that is missing or has not its digest; None: all are as they were frozen."""
-    paths = ((folder / name, digest) for name, digest in files.items())
+def _text_of(manifest: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"))
+
+
+def _find_change(folder: Path, manifest: dict[str, Any]) -> Path | None:
+    """Return a file that is missing or not what its manifest says; None: all are as frozen."""
+    digests = manifest["files"] | {MANIFEST: sha256(_text_of(manifest)).hexdigest()}
+    paths = ((folder / name, digest) for name, digest in digests.items())
     changed = (path for path, digest in paths if not path.is_file() or _digest(path) != digest)
     return next(changed, None)
 

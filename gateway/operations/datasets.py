@@ -5,22 +5,20 @@ lists and shows.
 """
 
 import asyncio
-from hashlib import sha256
 from pathlib import Path
+from shutil import copyfile
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from gateway.operations.resources import Json, Resources
-from retrain import build
-from retrain import importing as files
-from serving.errors import ConflictError, InvalidRequestError, NotFoundError
+from retrain import build, importing
+from retrain.freeze import verify_files
+from serving.errors import InvalidRequestError
 from serving.settings import Settings
 from serving.store import aliases, datasets
 from serving.store.evaluations import get_set, list_sets
 from serving.store.learning import Dataset, EvaluationSet, Import, Split
 from serving.store.tables import Alias
-
-_MANIFEST = "manifest.json"
 
 
 async def import_file(
@@ -36,7 +34,7 @@ async def import_file(
     """Import a JSONL file whole, or refuse it whole; say what is still missing."""
     async with resources.database.session() as session:
         alias = await aliases.find_alias(session, name, tenant)
-        imported = await files.import_file(
+        imported = await importing.import_file(
             session, resources.settings, alias, path, split, actor=actor, replaces=replaces
         )
     made = imported.evaluation_set
@@ -92,8 +90,8 @@ async def export_dataset(resources: Resources, dataset_id: int, folder: Path) ->
     """Copy a dataset's files into a folder that is not there yet, or empty.
 
     Raises:
-        NotFoundError: there is no such dataset, or its files are gone.
-        ConflictError: a file is not as it was frozen.
+        NotFoundError: there is no such dataset.
+        ConflictError: a file is not as it was frozen, or gone.
         InvalidRequestError: the folder is in use or cannot be written.
     """
     async with resources.database.session() as session:
@@ -104,16 +102,16 @@ async def export_dataset(resources: Resources, dataset_id: int, folder: Path) ->
 
 def copy_files(settings: Settings, dataset: Dataset, folder: Path) -> list[str]:
     """Copy what a dataset was frozen as; return the names. See `export_dataset`."""
-    contents = _read_files(build.dataset_folder(settings, dataset), dataset)
+    frozen = verify_files(settings.dataset_dir, dataset)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InvalidRequestError(f"{folder} is not empty. Name a new folder.")
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
+        for file in frozen:
+            copyfile(file, folder / file.name)
     except OSError as error:
         raise InvalidRequestError(f"{folder} cannot be written: {error.strerror}.") from error
-    return list(contents)
+    return [file.name for file in frozen]
 
 
 def describe_dataset(row: Dataset, sets: list[EvaluationSet]) -> Json:
@@ -153,23 +151,6 @@ def describe_import(row: Import) -> Json:
         "at": row.at.isoformat(),
         "replaced_at": row.replaced_at.isoformat() if row.replaced_at else None,
     }
-
-
-def _read_files(source: Path, dataset: Dataset) -> dict[str, bytes]:
-    wanted: dict[str, str] = dataset.manifest["files"]
-    try:
-        contents = {name: (source / name).read_bytes() for name in (*wanted, _MANIFEST)}
-    except OSError as error:
-        raise NotFoundError(
-            f"The files of dataset {dataset.id} are gone: {error}. Build it again with "
-            "`strop datasets build`."
-        ) from error
-    for name, digest in wanted.items():
-        if sha256(contents[name]).hexdigest() != digest:
-            raise ConflictError(
-                f"{source / name} has changed since it was frozen. Build the dataset again."
-            )
-    return contents
 
 
 async def _describe(session: AsyncSession, row: Dataset) -> Json:
