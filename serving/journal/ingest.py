@@ -2,7 +2,8 @@
 
 One pass over a folder, which one process at a time may make:
 
-1. Look which segments are closed: what they hold now is all they ever will.
+1. Look which segments are closed: what they hold now is all they ever will. One that ends within
+   a record may be a copy on its way, for a minute.
 2. Read each segment from its offset in `strop_segment`, batch by batch: records to rows, days to
    partitions, rows and offset into the database.
 3. A worker none of whose segments is open is gone: what it left running is `interrupted`.
@@ -90,6 +91,12 @@ class Progress:
         """Bytes behind the offset."""
         return self.segment.path.stat().st_size - self.offset
 
+    @property
+    def may_be_half_a_copy(self) -> bool:
+        """Whether somebody may be copying it here: without a lock, as no worker would write."""
+        is_in_a_record = self.tail is Tail.PARTIAL or (self.tail is Tail.MORE and self.offset == 0)
+        return is_in_a_record and self.segment.is_fresh()
+
 
 async def ingest(database: Database, folder: Path) -> IngestReport:
     """Bring everything that the folder's segments hold into the database.
@@ -115,6 +122,8 @@ async def _ingest_worker(
     progress = [Progress(segment, segment.is_closed()) for segment in segments]
     for segment_progress in progress:
         await _read_through(database, segment_progress, report)
+        if segment_progress.may_be_half_a_copy:
+            segment_progress.is_closed = False
     closed = [each for each in progress if each.is_closed]
     async with database.session() as session:
         if _is_gone(progress):

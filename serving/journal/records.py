@@ -15,7 +15,7 @@ A record whose "type" a reader does not know is skipped.
 
 A segment is locked (flock) while its worker may append to it, and gets its name when it is locked
 already: one without its lock gets no further byte. A worker locks its next segment before it lets
-go of the last: one that holds no lock at all is gone. A segment can be copied and read elsewhere.
+go of the last: one that holds no lock at all is gone. A segment can be copied and read elsewhere: see README.md.
 """
 
 import msgspec

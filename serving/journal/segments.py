@@ -15,7 +15,7 @@ from serving.journal.records import MAGIC, SUFFIX
 _NAME = re.compile(
     r"(?P<worker_id>[A-Za-z0-9][A-Za-z0-9._-]{0,63})\.(?P<number>\d{6,18})" + re.escape(SUFFIX)
 )
-_DRAFT_SECONDS = 60
+_FRESH_SECONDS = 60
 
 DAMAGED = ".damaged"
 """Ends the name of a segment that was set aside."""
@@ -35,6 +35,10 @@ class Segment:
         """Whether no further byte can come: its worker has gone on, or is gone."""
         with self.path.open("rb") as file:
             return _try_lock(file.fileno(), fcntl.LOCK_SH)
+
+    def is_fresh(self) -> bool:
+        """Whether somebody wrote to it just now."""
+        return _is_fresh(self.path)
 
 
 def segment_at(path: Path) -> Segment | None:
@@ -57,7 +61,7 @@ def list_segments(folder: Path) -> list[Segment]:
 def remove_drafts(folder: Path) -> None:
     """Remove what workers leave that die while they make a segment. Making one takes no time."""
     for path in folder.glob(f".*{SUFFIX}"):
-        if time.time() - path.stat().st_mtime > _DRAFT_SECONDS:
+        if not _is_fresh(path):
             path.unlink()
 
 
@@ -153,6 +157,10 @@ class OpenSegment:
     def _cut(self) -> None:
         os.ftruncate(self.descriptor, self.num_bytes)
         self._has_half_frame = False
+
+
+def _is_fresh(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime <= _FRESH_SECONDS
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

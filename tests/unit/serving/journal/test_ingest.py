@@ -1,6 +1,7 @@
 """Ingest on real PostgreSQL: what was appended is in the database once, whatever came between."""
 
 import asyncio
+import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -193,9 +194,26 @@ async def test_a_torn_tail_is_counted(database: Database, folder: Path) -> None:
     path = write_segment(
         folder, "w-1.000001.journal", msgspec.msgpack.encode(begin), tail=b"\x99" * 5
     )
+    os.utime(path, (0, 0))
     report = await ingest(database, folder)
     assert report.num_torn_bytes == 5
     assert begin.id in await read_inferences(database)
+    assert not path.exists()
+
+
+async def test_a_copy_that_is_on_its_way_loses_nothing(database: Database, folder: Path) -> None:
+    """Wherever ingest meets it, even with no byte there yet: what comes later is read later."""
+    begins = [make_begin(), make_begin()]
+    payloads = [msgspec.msgpack.encode(begin) for begin in begins]
+    path = write_segment(folder, "w-1.000001.journal", *payloads)
+    whole = path.read_bytes()
+    for num_bytes in (0, 5, len(MAGIC) + 3, len(MAGIC) + len(pack(payloads[0])) + 20):
+        path.write_bytes(whole[:num_bytes])
+        report = await ingest(database, folder)
+        assert (report.num_torn_bytes, report.num_interrupted) == (0, 0)
+    path.write_bytes(whole)
+    await ingest(database, folder)
+    assert set(await read_inferences(database)) == {begin.id for begin in begins}
     assert not path.exists()
 
 
