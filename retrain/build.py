@@ -22,7 +22,7 @@ from serving.errors import InvalidRequestError
 from serving.ids import load_signer
 from serving.settings import Settings
 from serving.store.aliases import id_of
-from serving.store.evaluations import find_gate_set, lock_material
+from serving.store.evaluations import lock_material, newest_set
 from serving.store.learning import Dataset, EvaluationSet
 from serving.store.releases import get_release
 from serving.store.tables import Alias
@@ -48,7 +48,7 @@ async def survey(session: AsyncSession, settings: Settings, alias: Alias) -> Mat
     key = load_signer(settings.sign_key).split_key()
     gathering = await gather(session, alias)
     evaluation = await gather_evaluation(session, alias)
-    evaluation_set = await find_gate_set(session, id_of(alias), MIN_TEST_ITEMS)
+    evaluation_set = await newest_set(session, id_of(alias), MIN_TEST_ITEMS)
     # Beside the event loop, which has engines and journals to look after.
     return await asyncio.to_thread(_divide, gathering, evaluation, evaluation_set, key)
 

@@ -35,7 +35,7 @@ class Verdict:
     alpha: float = ALPHA
 
 
-def judge(
+def decide(
     champion: Sequence[float], candidate: Sequence[float], freshness: Freshness | None = None
 ) -> Verdict:
     """Compare two models on the same items, in the same order.

@@ -17,7 +17,7 @@ from retrain.split import MIN_TEST_ITEMS, num_rows_needed
 from serving.errors import InvalidRequestError
 from serving.settings import Settings
 from serving.store.aliases import id_of
-from serving.store.evaluations import create_set, find_gate_set, lock_material
+from serving.store.evaluations import create_set, lock_material, newest_set
 from serving.store.learning import EvaluationSet, ExampleRow, Import, Split
 from serving.store.tables import Alias, utc_now
 
@@ -204,7 +204,7 @@ async def _sum_up(
     sifted: _Sifted,
 ) -> Imported:
     num_training = await _count_training_rows(session, alias)
-    has_gate_set = await find_gate_set(session, id_of(alias), MIN_TEST_ITEMS) is not None
+    has_gate_set = await newest_set(session, id_of(alias), MIN_TEST_ITEMS) is not None
     return Imported(
         num_rows=len(sifted.kept),
         num_repeated=sifted.num_repeated,

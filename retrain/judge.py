@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from retrain.evaluate import evaluate_release, known_evaluation
-from retrain.gate import Freshness, judge
+from retrain.gate import Freshness, decide
 from retrain.shop import Shop
 from serving.store.database import reason_of
 from serving.store.evaluations import count_fresh_items, get_set
@@ -74,7 +74,7 @@ async def judge_run(shop: Shop, run: Run) -> Judged | None:
                 )
             return None
         found[name] = known
-    return _judge(contest, found)
+    return _sum_up(contest, found)
 
 
 @asynccontextmanager
@@ -108,8 +108,8 @@ async def _telling(
             log.warning("run %s cannot tell how far it is: %s", run.id, why)
 
 
-def _judge(contest: _Contest, found: dict[str, Evaluation]) -> Judged:
-    verdict = judge(found["champion"].scores, found["candidate"].scores, contest.freshness)
+def _sum_up(contest: _Contest, found: dict[str, Evaluation]) -> Judged:
+    verdict = decide(found["champion"].scores, found["candidate"].scores, contest.freshness)
     champion_id = contest.releases["champion"].id
     assert champion_id is not None
     scored = {

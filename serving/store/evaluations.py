@@ -22,15 +22,10 @@ async def lock_material(session: AsyncSession, alias_id: int) -> None:
     await session.scalar(lock, {"name": f"material/{alias_id}"})
 
 
-async def newest_set(session: AsyncSession, alias_id: int) -> EvaluationSet | None:
-    """Return the newest revision; None where the alias has none."""
-    return await find_gate_set(session, alias_id, 0)
-
-
-async def find_gate_set(
-    session: AsyncSession, alias_id: int, min_items: int
+async def newest_set(
+    session: AsyncSession, alias_id: int, min_items: int = 0
 ) -> EvaluationSet | None:
-    """Return the newest revision of at least that many items; None where there is none."""
+    """Return the newest revision of at least that many items; None where the alias has none."""
     query = (
         select(EvaluationSet)
         .where(EvaluationSet.alias_id == alias_id, EvaluationSet.num_items >= min_items)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.gate import ALPHA, judge
+from retrain.gate import ALPHA, decide
 from retrain.statistics import bootstrap_interval, mcnemar_p
 
 
@@ -19,7 +19,7 @@ def outcomes(num_items: int, better: int, worse: int) -> tuple[list[float], list
 
 def test_a_better_candidate_passes_with_its_numbers() -> None:
     """60 better and 20 worse of 500: passed, and every number is in the verdict."""
-    verdict = judge(*outcomes(500, 60, 20))
+    verdict = decide(*outcomes(500, 60, 20))
     assert verdict.is_passed
     assert (verdict.num_items, verdict.num_better, verdict.num_worse) == (500, 60, 20)
     assert verdict.candidate_score - verdict.champion_score == pytest.approx(0.08)
@@ -33,7 +33,7 @@ def test_a_worse_an_equal_and_a_small_sample_are_rejected(
     num_items: int, better: int, worse: int
 ) -> None:
     """Not better, or fewer than 500 items: rejected, with the reason."""
-    verdict = judge(*outcomes(num_items, better, worse))
+    verdict = decide(*outcomes(num_items, better, worse))
     assert not verdict.is_passed
     assert verdict.reason
 

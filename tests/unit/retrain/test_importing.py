@@ -5,7 +5,7 @@ import pytest
 from retrain.collect import items_of
 from retrain.importing import import_file, missing_for_training
 from serving.errors import InvalidRequestError
-from serving.store.evaluations import find_gate_set, newest_set
+from serving.store.evaluations import newest_set
 from serving.store.learning import RunState, Split, Trigger
 from tests.learning import World, tickets
 
@@ -51,7 +51,7 @@ async def test_evaluation_sets_are_dated_revisions(world: World) -> None:
         newest = await newest_set(session, world.alias.id or 0)
         assert newest is not None
         assert newest.number == 2
-        assert await find_gate_set(session, world.alias.id or 0, 500) is None
+        assert await newest_set(session, world.alias.id or 0, 500) is None
     assert [item.prompt_text.split()[-1] for item in items] == ["0", "1", "7"]
 
 
