@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -71,6 +72,7 @@ async def import_adapter(
     Raises:
         InvalidRequestError: it cannot be served; names the file or the tensor.
         ConfigurationError: the pool names no base model to check it against.
+        ConflictError: another adapter has the name that it would get.
         UnavailableError: it cannot be read, or written to the registry.
     """
     champion = await _champion(session, alias)
@@ -84,6 +86,17 @@ async def import_adapter(
             manifest = _manifest(alias, version, pool, draft)
             digest = hashlib.sha256(manifest).hexdigest()
             name = f"{alias.name}-v{version}-{digest[:8]}"
+            adapter = Adapter(
+                alias_id=id_of(alias),
+                version=version,
+                name=name,
+                digest=digest,
+                pool=pool.name,
+                rank=draft.rank,
+                num_bytes=draft.num_bytes,
+                source=source,
+            )
+            await _register(session, adapter)
             await asyncio.to_thread(_publish, settings, draft, manifest, name)
         finally:
             await asyncio.to_thread(shutil.rmtree, draft.folder, ignore_errors=True)
@@ -92,18 +105,6 @@ async def import_adapter(
             f"The adapter was not copied to {settings.adapter_dir}: {error}. "
             "Nothing is left of it; see to permissions and space, then import it again."
         ) from error
-    adapter = Adapter(
-        alias_id=id_of(alias),
-        version=version,
-        name=name,
-        digest=digest,
-        pool=pool.name,
-        rank=draft.rank,
-        num_bytes=draft.num_bytes,
-        source=source,
-    )
-    session.add(adapter)
-    await session.flush()
     release = await create_release(
         session,
         alias,
@@ -195,6 +196,22 @@ def _adapter_pool(settings: Settings, champion: Release) -> PoolSettings:
 async def _next_version(session: AsyncSession, alias: Alias) -> int:
     query = select(func.max(Adapter.version)).where(Adapter.alias_id == alias.id)
     return ((await session.exec(query)).one() or 0) + 1
+
+
+async def _register(session: AsyncSession, adapter: Adapter) -> None:
+    """Take its name before anything of that name is touched on disk: the folder may be another's.
+
+    Raises:
+        ConflictError: the name is taken. Its end is 32 bits of the digest.
+    """
+    session.add(adapter)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise ConflictError(
+            f"The name {adapter.name} is another adapter's. Import it from a folder that differs in "
+            "anything: that has another name."
+        ) from error
 
 
 def _write_draft(settings: Settings, pool: PoolSettings, source: Path) -> _Draft:

@@ -26,10 +26,11 @@ from serving.fleet.adapters import (
     verify_adapter,
 )
 from serving.settings import Settings
+from serving.store.aliases import create_alias, id_of
 from serving.store.database import Database
 from serving.store.releases import list_releases
 from serving.store.tables import Adapter, Alias, Release
-from serving.types import PoolKind, ReleaseState
+from serving.types import PoolKind, ReleaseState, Task
 
 MakeFolder = Callable[..., Path]
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -242,6 +243,27 @@ async def test_an_import_killed_before_its_commit_can_be_made_again(
     adapter, _ = await _import(database, settings, alias, source)
     assert adapter.name == name
     verify_adapter(settings, adapter)
+
+
+async def test_another_tenants_adapter_is_never_replaced(
+    database: Database, settings: Settings, alias: Alias, make_folder: MakeFolder
+) -> None:
+    """Names end in 32 bits of a digest: where two are the same, the registry decides, not the disk."""
+    source = make_folder()
+    async with database.session() as session:
+        adapter, _ = await import_adapter(session, settings, alias, source, "a test")
+        name, facts = adapter.name, adapter.model_dump(exclude={"id", "alias_id"})
+        await session.rollback()
+    theirs = settings.adapter_dir / name / "adapter_config.json"
+    theirs.write_text("theirs")
+    async with database.session() as session:
+        other = await create_alias(
+            session, settings, name="support", tenant="other", task=Task.CHAT, pool="small"
+        )
+        session.add(Adapter(alias_id=id_of(other), **facts))
+    with pytest.raises(ConflictError, match=name):
+        await _import(database, settings, alias, source)
+    assert theirs.read_text() == "theirs"
 
 
 async def test_an_adapter_is_not_taken_unchecked(
