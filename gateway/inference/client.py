@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from math import ceil
 from types import TracebackType
 from typing import Self
@@ -174,14 +175,15 @@ class Reply:
         await self.end(content)
 
     async def fail(self, error: StropError) -> None:
-        """Tell the client of an error: as the answer, or as the last event of a stream."""
-        if self.status is None:
-            body = self._endpoint.error_body(error)
-            await self.send_json(error.status, body, error_headers(error))
-        elif self._is_stream:
-            # No last event after it: an answer cut short must not look whole.
-            await self.pass_on(self._endpoint.error_event(error))
-            await self.end()
+        """Tell the client of an error, if it is still there: as the answer, or a stream's last event."""
+        with suppress(ClientGoneError):
+            if self.status is None:
+                body = self._endpoint.error_body(error)
+                await self.send_json(error.status, body, error_headers(error))
+            elif self._is_stream:
+                # No last event after it: an answer cut short must not look whole.
+                await self.pass_on(self._endpoint.error_event(error))
+                await self.end()
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
         self.status = status

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits import AddressLimiter
+from gateway.limits import AddressLimiter, caller_of
 from serving.errors import RateLimitError
 from serving.ids import Signer
 from serving.journal.records import Feedback
@@ -176,3 +176,18 @@ def test_the_address_limiter_counts_by_the_minute() -> None:
     assert caught.value.retry_after == 40
     now = 60.0
     limiter.admit("a")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_a_caller_is_an_address_or_a_site(one: str, other: str, is_same: bool) -> None:
+    """Who has an IPv6 address has 2^64 of them, and the patience of one."""
+    assert (caller_of(one) == caller_of(other)) is is_same
