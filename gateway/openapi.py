@@ -24,7 +24,7 @@ _ERRORS = {
     "401": "No key, or an unknown one.",
     "404": "No such model, or not for this key, or its engine has no such endpoint.",
     "413": "The body is too long.",
-    "429": "The key's quota or budget is used up; `Retry-After` says when to try again.",
+    "429": "A quota, a budget or an address's share is used up; `Retry-After` says until when.",
     "502": "The engine failed.",
     "503": "No engine can answer now; `Retry-After` says when to try again.",
     "504": "The engine did not answer in time.",
@@ -76,7 +76,7 @@ def describe_raw_routes(app: Litestar) -> None:
             summary="Rate an answer by its inference id; a key is needed to name a rater only.",
             security=[{"bearer": []}, {}],
             request_body=_json_body(_FEEDBACK_FIELDS, ("inference_id",)),
-            responses=_responses("400", "401", "404", "413", "503"),
+            responses=_responses("400", "401", "404", "413", "429", "503"),
         )
     )
 

@@ -1,4 +1,6 @@
-"""Every table. Names carry the prefix `strop_`; times are UTC; only `serving` writes rows.
+"""Tables of what is served and recorded; those of access and learning have files of their own.
+
+Names carry the prefix `strop_`; times are UTC.
 
 alias ──< release >── adapter          what is served, and everything that was
   └────< promotion                     every flip of a champion: who, why, from, to

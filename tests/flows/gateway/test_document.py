@@ -63,6 +63,17 @@ def test_every_method_of_every_route_is_documented(settings: Settings) -> None:
     assert all(path.startswith("/v1/") for _, path in documented - served)
 
 
+def test_whatever_has_a_rate_documents_429() -> None:
+    """Every endpoint of apps: by the key's quota, or, for ratings without one, by the address."""
+    posts = {
+        path: methods["post"]["responses"]
+        for path, methods in document()["paths"].items()
+        if path.startswith("/v1/") and "post" in methods
+    }
+    assert "/v1/feedback" in posts
+    assert [path for path, responses in posts.items() if "429" not in responses] == []
+
+
 @pytest.fixture
 async def as_admin(gateway: Gateway, database: Database) -> dict[str, str]:
     """Headers of somebody who may everything."""
