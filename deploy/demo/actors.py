@@ -113,7 +113,7 @@ class Reviewers:
 
     async def _review_next(self) -> bool:
         """Judge one answer; False: there was none to judge."""
-        found = await self.line.send("GET", "/api/reviews/next", params={"alias": self.alias})
+        found = await self.line.send("POST", "/api/reviews/next", json={"alias": self.alias})
         review = found.json()["review"] if found is not None else None
         if review is None:
             return False

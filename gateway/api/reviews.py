@@ -5,9 +5,9 @@ bound to those; an operator works for the house.
 """
 
 import msgspec
-from litestar import Controller, get, post
+from litestar import Controller, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 
 from gateway.operations import reviews as operations
 from gateway.operations.resources import Json, Resources
@@ -15,6 +15,13 @@ from serving.errors import NotFoundError
 from serving.routing.catalog import Principal
 from serving.store.learning import Verdict
 from serving.types import Role
+
+
+class WantedReview(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Whose answers a reviewer would judge."""
+
+    alias: str
+    tenant: str | None = None
 
 
 class NewVerdict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -30,19 +37,18 @@ class ReviewsController(Controller):
 
     path = "/reviews"
 
-    @get("/next")
+    @post("/next", status_code=200)
     async def next(
         self,
         resources: NamedDependency[Resources],
         principal: NamedDependency[Principal],
-        alias: FromQuery[str],
-        tenant: FromQuery[str | None] = None,
+        data: JSONBody[WantedReview],
     ) -> Json:
         """Claim the oldest answer that waits; `review` null: none does."""
-        own = principal.tenant if _is_bound(principal) else "default"
-        _check_scope(principal, alias, tenant or own)
+        tenant = data.tenant or (principal.tenant if _is_bound(principal) else "default")
+        _check_scope(principal, data.alias, tenant)
         return await operations.next_review(
-            resources, alias, tenant or own, reviewer=principal.key_id
+            resources, data.alias, tenant, reviewer=principal.key_id
         )
 
     @post("/{inference_id:str}", status_code=200)

@@ -81,7 +81,7 @@ class PlayedStrop:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/chat/completions":
             return self._complete(json.loads(request.content))
-        if request.url.path == "/api/reviews/next":
+        if (request.method, request.url.path) == ("POST", "/api/reviews/next"):
             return httpx.Response(
                 200, json={"review": self.reviews.pop() if self.reviews else None}
             )

@@ -72,7 +72,7 @@ ROUTES = [
     ("GET", "/runs/1"),
     ("POST", "/runs/1/cancel"),
     ("GET", "/evaluations"),
-    ("GET", "/reviews/next"),
+    ("POST", "/reviews/next"),
     ("POST", "/reviews/none"),
     ("GET", "/status"),
 ]

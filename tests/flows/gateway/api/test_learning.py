@@ -44,12 +44,14 @@ async def test_an_answer_is_handed_out_and_judged(
     given = await say(database, begin, demonstration="returns")
     await sample_reviews(database, 1.0)
     reviewer = callers["reviewer"]
-    status, body = await reviewer.call("GET", "/reviews/next", alias="triage")
+    wanted = {"alias": "triage"}
+    assert (await reviewer.call("GET", "/reviews/next", alias="triage"))[0] == 405
+    status, body = await reviewer.call("POST", "/reviews/next", wanted)
     item = body["review"]
     assert (status, item["inference_id"], item["answer"]) == (200, begin.id, "billing")
     assert item["prompt"] == [{"role": "user", "content": "question 0"}]
     assert item["demonstrations"] == [{"feedback_id": given.id, "text": "returns"}]
-    assert (await reviewer.call("GET", "/reviews/next", alias="triage"))[1] == {"review": None}
+    assert (await reviewer.call("POST", "/reviews/next", wanted))[1] == {"review": None}
     verdict = {"verdict": "incorrect", "accept_demonstration": given.id}
     status, judged = await reviewer.call("POST", f"/reviews/{begin.id}", verdict)
     assert (status, judged["verdict"], judged["corrected"]) == (200, "incorrect", "returns")
@@ -66,8 +68,8 @@ async def test_a_reviewer_judges_own_aliases_only(
     (begin,) = await answer_chats(database, alias_id, 1)
     await sample_reviews(database, 1.0)
     for name in ("foreign", "bound"):
-        query = {"alias": "triage", "tenant": "default"}
-        assert (await callers[name].call("GET", "/reviews/next", **query))[0] == 404
+        wanted = {"alias": "triage", "tenant": "default"}
+        assert (await callers[name].call("POST", "/reviews/next", wanted))[0] == 404
         status, refused = await callers[name].call(
             "POST", f"/reviews/{begin.id}", {"verdict": "correct"}
         )
