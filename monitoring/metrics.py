@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -31,8 +32,7 @@ _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 _Mode = Literal["livesum", "livemin", "livemax", "mostrecent"]
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """What answered, as labels. All of them are operators' words: no caller can make a series."""
 
     tenant: str

@@ -4,8 +4,9 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.inference.capture import Capture
 from gateway.inference.dispatch import no_engine

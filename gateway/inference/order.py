@@ -1,6 +1,5 @@
 """From what a client asked and what was chosen to what the engine is sent."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,8 +19,7 @@ BYTES_PER_TOKEN = 4
 _USUAL_ANSWER_TOKENS = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One decided request: what to send, and all that the record says of it."""
 
     inference_id: str

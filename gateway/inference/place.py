@@ -1,16 +1,16 @@
 """What a request needs of a replica, and the place that it gets there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from monitoring.metrics import Served
 from serving.errors import EngineError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a request needs of a replica."""
 
     pool: str

@@ -9,9 +9,10 @@ the table that it may not, other upper bounds.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
+
+import msgspec
 
 from gateway.dialects.endpoint import Endpoint, Fields
 from gateway.policy.checks import Check, Range, hold, label, nested
@@ -84,8 +85,7 @@ _MODEL = label(256)
 _anything = nested(20_000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request that may go on: `fields` is all of it that an engine may see."""
 
     model: str

@@ -6,12 +6,12 @@ on it; cancelling a call does the same; nothing leaks.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for each step of a call, seconds."""
 
     connect: float = 5.0

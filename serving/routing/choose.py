@@ -1,8 +1,9 @@
 """Which release answers this request: pure, sticky, and with a known propensity."""
 
 import re
-from dataclasses import dataclass
 from hashlib import blake2b
+
+import msgspec
 
 from serving.errors import ModelNotFoundError
 from serving.routing.catalog import Alias, Catalog, Principal, Release
@@ -13,8 +14,7 @@ _PINNED = re.compile(r"(?P<name>[^@]+)@(?P<number>[1-9][0-9]{0,8})")
 _CALLERS = frozenset({Role.APP, Role.ADMIN})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """A decision: `release` answers, as this arm, with this probability of having been chosen."""
 
     pool: str

@@ -1,8 +1,9 @@
 """How fast a crowd gets through, and how long whoever comes now would wait: pure arithmetic."""
 
-from dataclasses import dataclass
 from math import exp
 from typing import Final
+
+import msgspec
 
 _MEMORY_SECONDS: Final = 10.0
 _SHORTEST_RETRY_SECONDS: Final = 1.0
@@ -10,8 +11,7 @@ _UNKNOWN_RETRY_SECONDS: Final = 5.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class DrainRate:
+class DrainRate(msgspec.Struct, frozen=True):
     """Requests that ended, the older the less they count: what was 7 s ago counts half."""
 
     began_at: float

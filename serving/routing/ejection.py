@@ -5,8 +5,11 @@ in ──`eject_after` failures in a row──► out ──pause over──► 
                                          └───failed, twice as long───┘
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 
@@ -21,8 +24,7 @@ class EjectionRules:
     """The first pause; each that follows without an answer between is twice as long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How one replica has done lately. A new one is in good standing."""
 
     num_failures: int = 0
