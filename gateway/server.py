@@ -5,6 +5,7 @@ readiness off ──notice_seconds──► no new connections ──drain_secon
 """
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,9 @@ class LeavingServer(uvicorn.Server):
         """Start as uvicorn does, and say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        # What is there now stays. Looking through it for garbage would stop all requests for 0.2 s.
+        gc.collect()
+        gc.freeze()
         if self.started and self.on_started is not None:
             self.on_started()
 
