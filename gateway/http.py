@@ -4,8 +4,11 @@ What uvicorn 0.54 leaves open, and what is done about it here:
 
 - A head may take any time and any length, and so may trailers: both are bounded.
 - Trailers are added to the head that the application sees: they are dropped.
-- A head without `Host`, or with two, is served, `//v1/models` is served as `/v1/models`, and the
-  body of a request that asks for an upgrade is read as the next request: all of them are refused.
+- A head without `Host`, or with two, is served, and `//v1/models` is served as `/v1/models`: all of
+  them are refused.
+- The body of a request that asks for an upgrade, as Java's client does, is read as the next request,
+  and what is sent ahead of its answer is lost: such a request is read as if it had not asked, which
+  RFC 9110, 7.8, leaves to us.
 - Bytes of a second request, sent ahead, hide that the client hangs up: reading goes on meanwhile.
 - An idle connection is closed at shutdown, though a request may be on its way: it gets a second.
 - A client that takes nothing keeps its socket for ever: the kernel is told when to give it up.
@@ -74,6 +77,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._is_in_head = False
+        self._plain_head = b""  # of a request that asks for an upgrade: itself without that
         self._is_in_body = False
         self._is_refused = False
         self._num_idle_bytes = 0  # that arrived since a head was complete or a piece of a body came
@@ -132,9 +136,7 @@ class StrictProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # only without a body: answered as if it had not asked
+            self._parse(data)
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
             return
@@ -146,6 +148,19 @@ class StrictProtocol(HttpToolsProtocol):
         if self._is_in_head and self._head_timer is None:
             self._expect_head()
 
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                # To this parser the request ended with its head, and perhaps the connection with it.
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                data = self._plain_head + data[asked.args[0] :]
+                self._plain_head = b""
+            else:
+                return
+
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._unset_keepalive_if_required()
@@ -153,7 +168,10 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Hand a request to the application, unless its head is unfit."""
+        """Hand a request to the application, unless its head is unfit or has to be read again."""
+        if self.parser.should_upgrade():
+            self._plain_head = self._head_without_upgrade()
+            return
         self._expect_no_head()
         self._unset_keepalive_if_required()
         self._check_head()
@@ -171,6 +189,8 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request."""
+        if self._plain_head:
+            return
         self._num_idle_bytes = 0
         self._is_in_body = False
         super().on_message_complete()
@@ -191,11 +211,17 @@ class StrictProtocol(HttpToolsProtocol):
         num_hosts = sum(name == b"host" for name, _ in headers)
         if num_hosts > 1 or (num_hosts == 0 and self.parser.get_http_version() == "1.1"):
             raise _malformed("It needs one `Host` header.")
-        if self.parser.should_upgrade() and _has_body(headers):
-            raise _malformed("Send it without `Upgrade`.")
         path = unquote(httptools.parse_url(self.url).path)
         if "//" in path:
             raise _RefusedHeadError(404, NotFoundError(f"There is no {path[:200]} here."))
+
+    def _head_without_upgrade(self) -> bytes:
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise _malformed("There is no tunnel here.")
+        version = self.parser.get_http_version().encode()
+        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_seconds, self._head_is_late)
@@ -261,10 +287,6 @@ def _give_up_unread(transport: asyncio.Transport, seconds: float) -> None:
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         milliseconds = round(seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-
-
-def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
 
 
 def _refusal_of(error: httptools.HttpParserError) -> _RefusedHeadError:

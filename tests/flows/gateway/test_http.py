@@ -17,6 +17,8 @@ from tests.gateway import until
 
 HEAD = b"GET /a HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
+# As the JDK's HttpClient sends it with every request over plain HTTP, unless told otherwise.
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n"
 
 # Request, and the status and code of its refusal.
 MALFORMED = [
@@ -36,11 +38,10 @@ MALFORMED = [
     (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "malformed_request"),
     (POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, None),
     (POST + b"Transfer-Encoding: chunked\r\n\r\nnothing\r\n", 400, "malformed_request"),
-    (
-        POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
-        400,
-        "malformed_request",
-    ),
+    (POST + UPGRADE + b"Upgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\nno", 400, None),
+    (POST + UPGRADE + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, None),
+    (b"GET /a HTTP/1.1\r\n" + UPGRADE + b"\r\n", 400, None),
+    (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"\r\n", 400, None),
     (HEAD + b"A: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431, "headers_too_large"),
     (HEAD + b"A: " + b"a" * MAX_HEAD_BYTES, 431, "headers_too_large"),
     (HEAD + b"A: a\r\n" * (MAX_HEAD_BYTES // 6), 431, "headers_too_large"),
@@ -54,6 +55,7 @@ class App:
 
     port: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     num_gone: int = 0
     server: uvicorn.Server | None = None
@@ -62,8 +64,10 @@ class App:
         """Answer with the path."""
         assert scope["type"] == "http"
         self.requests.append(scope)
+        body = b""
         while (message := await receive()).get("more_body"):
-            pass
+            body += message["body"]
+        self.bodies.append(body + message.get("body", b""))
         waiting = asyncio.create_task(self.may_answer.wait())
         while not waiting.done() and message["type"] != "http.disconnect":
             gone = asyncio.create_task(receive())
@@ -157,6 +161,34 @@ async def test_an_upgrade_without_a_body_is_ignored(app: App) -> None:
     """A client that would like HTTP/2 gets HTTP/1.1."""
     request = HEAD + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
     assert (await app.send(request)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("num_at_once", [1, 7, 10_000])
+async def test_an_upgrade_is_ignored_and_the_body_stays_the_requests(
+    app: App, num_at_once: int
+) -> None:
+    """However it is cut: each request gets its own body, and nothing of it becomes another one."""
+    smuggled = b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n"
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled)
+    sent = b"".join(
+        [
+            POST + UPGRADE + b"Content-Length: %d\r\n\r\n" % len(smuggled) + smuggled,
+            POST + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n" + chunks,
+            HEAD + UPGRADE + b"\r\n",
+            POST + b"Content-Length: 2\r\nConnection: close\r\n\r\n{}",
+        ]
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    for start in range(0, len(sent), num_at_once):
+        writer.write(sent[start : start + num_at_once])
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    assert answer.count(b"HTTP/1.1 200") == len(app.bodies) == 4
+    assert app.bodies == [smuggled, smuggled, b"", b"{}"]
+    assert {request["path"] for request in app.requests} == {"/a"}
+    assert all(name != b"upgrade" for request in app.requests for name, _ in request["headers"])
 
 
 async def test_trailers_are_no_headers(app: App) -> None:
