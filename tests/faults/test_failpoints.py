@@ -24,7 +24,14 @@ from tests.faults.apps import NUM_APPS, Told, asking
 from tests.faults.failpoints import GATEWAY, INGEST, become_gateway, become_ingest
 from tests.faults.test_journal_kill import spread
 from tests.gateway import make_key, make_settings
-from tests.journal import make_begin, make_end, make_feedback, read_feedback, read_inferences
+from tests.journal import (
+    let_a_minute_pass,
+    make_begin,
+    make_end,
+    make_feedback,
+    read_feedback,
+    read_inferences,
+)
 from tests.ports import free_port
 from tests.scale import Scale
 from tests.upstream_server import Answer, FakeEngine, Received, answer_like_vllm, fake_engine
@@ -74,6 +81,7 @@ async def test_a_gateway_killed_anywhere_loses_nothing(
             settings = settings_to_die(tmp_path / str(number), engine, number)
             known = (await read_inferences(database)).keys()
             told = await ask_until_killed(settings, database.url, key, point, number)
+            let_a_minute_pass(settings.journal_dir)
             report = await ingest(database, settings.journal_dir)
             assert report.num_damaged == report.num_rejected == 0
             assert list_segments(settings.journal_dir) == []
@@ -123,6 +131,7 @@ async def test_an_ingest_killed_anywhere_repeats_nothing(
         arguments = (point, 1 + number % 3, str(folder), database.url, log)
         async with a_process(become_ingest, *arguments) as process:
             await died(process, log)
+        let_a_minute_pass(folder)
         report = await ingest(database, folder)
         assert report.num_damaged == report.num_rejected == 0
         assert list_segments(folder) == []

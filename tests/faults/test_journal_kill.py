@@ -14,7 +14,7 @@ from serving.journal.ingest import IngestReport, ingest
 from serving.journal.segments import list_segments
 from serving.store.database import Database
 from serving.types import InferenceStatus
-from tests.journal import read_feedback, read_inferences
+from tests.journal import let_a_minute_pass, read_feedback, read_inferences
 from tests.scale import Scale
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +100,7 @@ async def test_killed_workers_lose_nothing(
     for number in range(num_kills):
         killed = kill_a_writer(folder, f"w-{number}", 0.3 * spread(number))
         said = {word: names | killed[word] for word, names in said.items()}
+        let_a_minute_pass(folder)
         report: IngestReport = await ingest(database, folder)
         assert report.num_rejected == report.num_damaged == report.num_unmatched == 0
         assert list_segments(folder) == []
@@ -125,6 +126,7 @@ async def test_a_killed_ingest_repeats_nothing(
     said = kill_a_writer(folder, "w-1", 0.1)
     num_kills = kill_ingests(folder, database.url, seed)
     assert num_kills > 0
+    let_a_minute_pass(folder)
     await ingest(database, folder)
     assert list_segments(folder) == []
     await check(database, said)
