@@ -31,9 +31,16 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from gateway.inference.client import SECURITY_HEADERS
-from serving.errors import InvalidRequestError, NotFoundError, StropError
+from gateway.refusals import (
+    MAX_HEAD_BYTES,
+    RefusedHeadError,
+    head_late,
+    head_too_long,
+    malformed,
+    no_such_path,
+    refusal_of,
+)
 
-MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_AHEAD_BYTES: Final = 64 * 1024
 """What a client may send of later requests before the current one is answered."""
 
@@ -42,15 +49,6 @@ _FAREWELL_SECONDS: Final = 1.0
 
 _LINGER_SECONDS: Final = 2.0
 """How long a refused client may take to read why; closing at once could take the answer along."""
-
-
-class _RefusedHeadError(Exception):
-    """A head that no application is to see, and the status that says so."""
-
-    def __init__(self, status: int, error: StropError) -> None:
-        super().__init__(status, error)
-        self.status = status
-        self.error = error
 
 
 class StrictProtocol(HttpToolsProtocol):
@@ -138,10 +136,10 @@ class StrictProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
-            self._refuse(_refusal_of(error))
+            self._refuse(refusal_of(error))
             return
         if self._num_idle_bytes > MAX_HEAD_BYTES:
-            self._refuse(_head_too_long())
+            self._refuse(head_too_long())
             return
         if self.pipeline:
             self.flow.resume_reading()  # or nobody would notice that the client hangs up
@@ -207,18 +205,18 @@ class StrictProtocol(HttpToolsProtocol):
         if self._num_idle_bytes > MAX_HEAD_BYTES:  # what arrived with the head is counted too
             num_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
             if num_bytes > MAX_HEAD_BYTES:
-                raise _head_too_long()
+                raise head_too_long()
         num_hosts = sum(name == b"host" for name, _ in headers)
         if num_hosts > 1 or (num_hosts == 0 and self.parser.get_http_version() == "1.1"):
-            raise _malformed("It needs one `Host` header.")
+            raise malformed("It needs one `Host` header.")
         path = unquote(httptools.parse_url(self.url).path)
         if "//" in path:
-            raise _RefusedHeadError(404, NotFoundError(f"There is no {path[:200]} here."))
+            raise no_such_path(path)
 
     def _head_without_upgrade(self) -> bytes:
         method = self.parser.get_method()
         if method == b"CONNECT":
-            raise _malformed("There is no tunnel here.")
+            raise malformed("There is no tunnel here.")
         version = self.parser.get_http_version().encode()
         kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
@@ -235,11 +233,9 @@ class StrictProtocol(HttpToolsProtocol):
         if not self._is_in_head:
             self.transport.close()  # it never said anything
             return
-        words = f"The request's head did not arrive within {self._head_seconds:g} s."
-        error = InvalidRequestError(words, code="head_timeout")
-        self._refuse(_RefusedHeadError(408, error))
+        self._refuse(head_late(self._head_seconds))
 
-    def _refuse(self, refusal: _RefusedHeadError) -> None:
+    def _refuse(self, refusal: RefusedHeadError) -> None:
         """Read nothing more, say why if an answer still fits in here, and close."""
         self._is_refused = True
         self._expect_no_head()
@@ -255,7 +251,7 @@ class StrictProtocol(HttpToolsProtocol):
             _disconnect(at_work)
         self._linger()
 
-    def _answer(self, refusal: _RefusedHeadError) -> None:
+    def _answer(self, refusal: RefusedHeadError) -> None:
         body = msgspec.json.encode(refusal.error.to_body())
         headers = [
             *self.server_state.default_headers,
@@ -287,19 +283,3 @@ def _give_up_unread(transport: asyncio.Transport, seconds: float) -> None:
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         milliseconds = round(seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-
-
-def _refusal_of(error: httptools.HttpParserError) -> _RefusedHeadError:
-    """Return the refusal that a callback raised, or that of bytes that are no HTTP."""
-    cause = error.__context__
-    return cause if isinstance(cause, _RefusedHeadError) else _malformed("It is no HTTP/1.1.")
-
-
-def _malformed(reason: str) -> _RefusedHeadError:
-    words = f"The request cannot be read. {reason}"
-    return _RefusedHeadError(400, InvalidRequestError(words, code="malformed_request"))
-
-
-def _head_too_long() -> _RefusedHeadError:
-    words = f"Headers and trailers may have {MAX_HEAD_BYTES} bytes."
-    return _RefusedHeadError(431, InvalidRequestError(words, code="headers_too_large"))
