@@ -146,7 +146,7 @@ def trainable_share(model: Any) -> dict[str, int]:
 def describe(rows: TokenizedRows) -> str:
     """Return in words what of the file is learnt from."""
     return (
-        f"{len(rows.rows)} rows; {rows.num_cut} cut at recipe.max_length, "
+        f"{len(rows.rows)} rows; {rows.num_cut} cut, for they are too long, "
         f"{rows.num_dropped} of them without an answer left and dropped."
     )
 
