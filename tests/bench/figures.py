@@ -54,6 +54,27 @@ ROWS = {
         "{acknowledged} answers and ratings acknowledged, {lost} lost; {refused} refused, "
         "all with 503 and Retry-After",
     ),
+    "overhead": (
+        "Requests/s through one gateway worker, keys, limits, journal and metrics on, {connections} "
+        "connections, beside others in the same run",
+        "{per_second}: {times_litellm} times LiteLLM, {times_portkey} times Portkey, {times_router} "
+        "times vllm-router; on 1 connection {p50_ms} ms (p50); at 1,000 requests/s {added_p99_ms} ms "
+        "added (p99); {us_per_kb} us a kB of body",
+    ),
+    "streaming": (
+        "{streams} streams of 50 tokens/s",
+        "{cpu_us} us CPU a chunk (vllm-router {cpu_us_router}, LiteLLM {cpu_us_litellm}); "
+        "{added_first_p50_ms} ms added before the first token (p50), {added_gap_p99_ms} ms between two "
+        "(p99); {idle} silent streams take {idle_mb} MB",
+    ),
+    "ingest": (
+        "Ingest while {requests_per_second} requests/s are served",
+        "{records_per_second} journal records/s; requests' p99 {p99_ms} ms",
+    ),
+    "rows_killed": (
+        "Gateway killed (SIGKILL) {kills} times under {clients} clients that call without pause",
+        "{answered} answers seen, {lost} lost",
+    ),
     "demo_base": (
         "The embedded base and its first adapter, {queues} queues, {items} requests never seen",
         "exact match: base {base_percent} %, adapter {adapter_percent} %",

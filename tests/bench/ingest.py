@@ -27,6 +27,7 @@ from tests.bench.report import finish, load_now, make_parser, table
 from tests.bench.stand import Stand, standing
 from tests.bench.wrk import instant_upstream
 from tests.journal import make_begin, make_end
+from tests.scale import Scale
 from tests.stack import wait_until
 
 _LOOK_SECONDS = 0.2
@@ -41,6 +42,13 @@ def main() -> int:
     options = parser.parse_args()
     with live_line() as tell:
         figures = measure(options, tell)
+    scale = Scale(is_full=options.write)
+    scale.record(
+        "ingest",
+        records_per_second=figures["records_per_second"],
+        requests_per_second=figures["requests_per_second"],
+        p99_ms=figures["p99_ms"],
+    )
     finish("ingest", figures, describe(figures), options)
     return 0 if figures["is_ok"] else 1
 

@@ -25,6 +25,7 @@ from tests.bench.peers import PATH, Target, chat
 from tests.bench.report import finish, load_now, make_parser
 from tests.bench.stand import kill, standing
 from tests.bench.wrk import instant_upstream
+from tests.scale import Scale
 
 CLIENTS = 32
 
@@ -37,6 +38,14 @@ def main() -> int:
     options = parser.parse_args()
     with live_line() as tell:
         figures = measure(options, tell)
+    scale = Scale(is_full=options.write)
+    scale.record(
+        "rows_killed",
+        kills=figures["kills"],
+        clients=figures["clients"],
+        answered=figures["answered"],
+        lost=figures["lost"],
+    )
     finish("rows_killed", figures, describe(figures), options)
     return 1 if figures["lost"] else 0
 

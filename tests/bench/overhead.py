@@ -32,6 +32,7 @@ from tests.bench.peers import PEERS, Target, chat, missing, running_peers
 from tests.bench.report import added, finish, load_now, make_parser, medians, table
 from tests.bench.stand import Stand, standing
 from tests.bench.wrk import instant_upstream, press
+from tests.scale import Scale
 
 Figures = dict[str, dict[str, float]]
 Tell = Callable[[str], None]
@@ -76,6 +77,7 @@ def main() -> int:
         if options.as_is:
             tell(f"{options.as_is.name} as it is")
             figures["as_is"] = run_as_is(options)
+    keep(figures, Scale(is_full=options.write))
     finish("overhead", figures, describe(figures), options)
     return 0 if figures["is_ok"] else 1
 
@@ -102,7 +104,7 @@ def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
             }
         tell("Reading the journal into the database")
         figures |= count(stand, tally)
-    return figures | in_short(figures)
+    return figures
 
 
 @dataclass
@@ -196,18 +198,21 @@ def count(stand: Stand, tally: Tally) -> dict[str, Any]:
     }
 
 
-def in_short(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return what README tells."""
+def keep(figures: dict[str, Any], scale: Scale) -> None:
+    """Keep what README tells."""
     one, many = figures["plain"][str(ONE)], figures["plain"][str(MANY)]
     ours = many["strop"]["per_second"]
-    return {
-        "per_second": round(ours),
-        **{f"times_{name.replace('-', '_')}": times(ours, many.get(name)) for name in PEERS},
-        "p50_ms": one["strop"]["p50_ms"],
-        "added_p99_ms": figures["open_loop"]["strop"]["added_p99_ms"],
-        "us_per_kb": us_per_kb(figures, "strop"),
-        "us_per_kb_direct": us_per_kb(figures, "direct"),
-    }
+    scale.record(
+        "overhead",
+        per_second=round(ours),
+        connections=MANY,
+        times_litellm=times(ours, many.get("litellm")),
+        times_portkey=times(ours, many.get("portkey")),
+        times_router=times(ours, many.get("vllm-router")),
+        p50_ms=one["strop"]["p50_ms"],
+        added_p99_ms=figures["open_loop"]["strop"]["added_p99_ms"],
+        us_per_kb=us_per_kb(figures, "strop"),
+    )
 
 
 def times(per_second: float, other: dict[str, float] | None) -> float | None:
@@ -253,8 +258,8 @@ def describe(figures: dict[str, Any]) -> str:
         )
     )
     parts.append(
-        f"Strop's parsing takes {figures['us_per_kb']} us a kB "
-        f"(the upstream alone {figures['us_per_kb_direct']})."
+        f"A kB of body takes {us_per_kb(figures, 'strop')} us through Strop, "
+        f"{us_per_kb(figures, 'direct')} to the upstream alone."
     )
     parts.append(
         f"{figures['answered']:,} answered by Strop, {figures['ok_rows']:,} rows "

@@ -23,14 +23,16 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
         "--peers", type=Path, default=PEERS, help="folder of the gateways to compare with"
     )
     parser.add_argument("--json", action="store_true", help="one object on stdout")
-    parser.add_argument("--write", action="store_true", help="keep the figures for README's table")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the figures, README's among them"
+    )
     return parser
 
 
 def finish(name: str, figures: Mapping[str, Any], text: str, options: argparse.Namespace) -> None:
-    """Print the figures, for people or as JSON; keep them as `results/<name>.json` if asked to."""
+    """Print the figures, for people or as JSON; keep them all if asked to, beside README's."""
     if options.write:
-        write_result(name, figures)
+        write_result(f"{name}_all", figures)
     told = json.dumps({"machine": machine(), **figures}) if options.json else text
     sys.stdout.write(f"{told}\n")
 

@@ -24,6 +24,7 @@ from tests.bench.peers import Target, missing, running_peers
 from tests.bench.report import added, finish, load_now, make_parser, medians, table
 from tests.bench.stand import standing
 from tests.bench.streams import measure_streams, memory_of_idle
+from tests.scale import Scale
 
 Figures = dict[str, dict[str, float]]
 
@@ -45,6 +46,7 @@ def main() -> int:
         sys.stderr.write(f"{line}\n")
     with live_line() as tell:
         figures = measure(options, tell)
+    keep(figures, Scale(is_full=options.write))
     finish("streaming", figures, describe(figures), options)
     return 0
 
@@ -67,8 +69,7 @@ def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[st
         streams = {
             str(number): in_turns(number, [direct, *gateways], options, tell) for number in STREAMS
         }
-    figures = {"load_before": load, "streams": streams, "idle": IDLE, "idle_mb": idle}
-    return figures | in_short(figures)
+    return {"load_before": load, "streams": streams, "idle": IDLE, "idle_mb": idle}
 
 
 def in_turns(
@@ -90,21 +91,21 @@ def in_turns(
     return {name: figures | added(figures, direct) for name, figures in found.items()}
 
 
-def in_short(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return what README tells."""
-    few, many = (figures["streams"][str(number)] for number in STREAMS)
-    per_chunk = {
-        f"cpu_us_{name.replace('-', '_')}": [few[name]["cpu_us"], many[name]["cpu_us"]]
-        if name in many
-        else None
-        for name in ("strop", *BESIDE)
-    }
-    return {
-        **per_chunk,
-        "added_first_p50_ms": many["strop"]["added_first_p50_ms"],
-        "added_gap_p99_ms": many["strop"]["added_gap_p99_ms"],
-        "idle_mb_strop": figures["idle_mb"]["strop"],
-    }
+def keep(figures: dict[str, Any], scale: Scale) -> None:
+    """Keep what README tells: of the many streams."""
+    many = figures["streams"][str(STREAMS[-1])]
+    cpu_us = {name: many[name].get("cpu_us") if name in many else None for name in BESIDE}
+    scale.record(
+        "streaming",
+        streams=STREAMS[-1],
+        cpu_us=many["strop"]["cpu_us"],
+        cpu_us_router=cpu_us["vllm-router"],
+        cpu_us_litellm=cpu_us["litellm"],
+        added_first_p50_ms=many["strop"]["added_first_p50_ms"],
+        added_gap_p99_ms=many["strop"]["added_gap_p99_ms"],
+        idle=IDLE,
+        idle_mb=figures["idle_mb"]["strop"],
+    )
 
 
 def describe(figures: dict[str, Any]) -> str:
