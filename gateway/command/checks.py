@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from serving.errors import ConfigurationError
 from serving.fleet.engines import urls_of
 from serving.fleet.hardware import find_hardware
+from serving.fleet.launch import find_base_model
 from serving.sections import PoolSettings
 from serving.settings import Settings
 
@@ -93,18 +95,13 @@ def check_python(found: tuple[int, ...]) -> Finding:
 def check_base_model(pool: PoolSettings) -> Finding:
     """The base model is a hub name, or a folder with what vLLM reads."""
     name = f"base model of {pool.name}"
-    if not pool.base_model:
-        return fault(
-            name,
-            "No base model is configured.",
-            "Set engine.base_model in strop.toml (or STROP_ENGINE__BASE_MODEL) to a folder or a "
-            "hub name; `make run` brings one along.",
-        )
-    folder = Path(pool.base_model)
-    if not folder.is_dir():
-        if pool.base_model.startswith((".", "/", "~")):
-            return fault(name, f"There is no folder {folder}.", "Correct engine.base_model.")
-        return ok(name, f"{pool.base_model}, from the hub or its cache")
+    try:
+        base_model, is_folder = find_base_model(pool)
+    except ConfigurationError as error:
+        return fault(name, error.message, "Correct strop.toml; `make run` brings a base model.")
+    if not is_folder:
+        return ok(name, f"{base_model}, from the hub or its cache")
+    folder = Path(base_model)
     missing = missing_model_files({path.name for path in folder.iterdir()})
     if missing:
         return fault(

@@ -56,7 +56,7 @@ def launch_plan(
             here, or has no such replica.
     """
     _check_is_ours(pool, replica)
-    base_model, is_folder = _find_base_model(pool)
+    base_model, is_folder = find_base_model(pool)
     url = urls_of(settings, pool)[replica]
     return LaunchPlan(
         argv=(
@@ -99,17 +99,21 @@ def _check_is_ours(pool: PoolSettings, replica: int) -> None:
         )
 
 
-def _find_base_model(pool: PoolSettings) -> tuple[str, bool]:
-    """Return what vLLM is to load, and whether it is a folder rather than a hub name."""
+def find_base_model(pool: PoolSettings) -> tuple[str, bool]:
+    """Return what vLLM is to load, and whether it is a folder rather than a hub name.
+
+    Raises:
+        ConfigurationError: the pool names none, or a folder that is not there.
+    """
     if not pool.base_model:
         raise ConfigurationError(
             f"The pool {pool.name!r} names no base model. Set engine.base_model (or base_model of "
             "the pool) to a Hugging Face folder or hub name."
         )
-    folder = Path(pool.base_model).expanduser()
+    folder = Path(pool.base_model)
     if folder.is_dir():
         return str(folder.absolute()), True
-    if folder.is_absolute() or pool.base_model.startswith((".", "~")):
+    if folder.is_absolute() or pool.base_model.startswith("."):
         raise ConfigurationError(
             f"The base model {pool.base_model} of pool {pool.name!r} is not there."
         )

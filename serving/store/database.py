@@ -99,6 +99,11 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     )
 
 
+async def wait_lock(session: AsyncSession, name: str) -> None:
+    """Hold the advisory lock `name` alone until the transaction ends, once whoever has it lets go."""
+    await session.scalar(text(f"SELECT pg_advisory_xact_lock({_KEY})"), {"name": name})
+
+
 def reason_of(error: DBAPIError | psycopg.Error) -> str:
     """Say in one line what went wrong, without the rows that a server quotes: those hold prompts."""
     cause = error.orig if isinstance(error, DBAPIError) else error

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import NotFoundError
+from serving.store.database import wait_lock
 from serving.store.learning import Evaluation, EvaluationSet, ExampleRow
 
 
@@ -18,8 +18,7 @@ async def lock_material(session: AsyncSession, alias_id: int) -> None:
 
     Not the alias's own row: a promotion need not wait for a build.
     """
-    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-    await session.scalar(lock, {"name": f"material/{alias_id}"})
+    await wait_lock(session, f"material/{alias_id}")
 
 
 async def newest_set(

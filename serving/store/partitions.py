@@ -7,7 +7,7 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from serving.store.database import Database
+from serving.store.database import Database, wait_lock
 
 _PARENT = "strop_inference"
 
@@ -35,8 +35,7 @@ async def _exists(session: AsyncSession, day: date) -> bool:
 
 
 async def _create(session: AsyncSession, day: date) -> None:
-    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-    await session.scalar(lock, {"name": _PARENT})
+    await wait_lock(session, _PARENT)
     if await _exists(session, day):
         return  # somebody made it while we waited
     # Made apart and then attached: CREATE ... PARTITION OF would lock out every reader.

@@ -43,7 +43,7 @@ def test_a_busy_port_names_who_has_it() -> None:
 
 @pytest.mark.parametrize(
     ("base_model", "words"),
-    [("", "No base model"), ("./nowhere", "no folder"), ("some/hub-name", "")],
+    [("", "no base model"), ("./nowhere", "is not there"), ("some/hub-name", "")],
 )
 def test_a_base_model_is_looked_at(base_model: str, words: str) -> None:
     """None at all and a missing folder are faults; a hub name is left to the engine."""
