@@ -1,4 +1,7 @@
-"""Migrations, run from Python: `strop migrate`, a new home, and the tests' template database."""
+"""Migrations, run from Python: `strop migrate`, a new home, and the tests' template database.
+
+What a migration may not change, because the version before is still at work, README.md says (rule 7).
+"""
 
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
