@@ -78,17 +78,23 @@ async def write_rows(session: AsyncSession, rows: Rows) -> Written:
 
 def _sum_up(ended: Iterable[Any]) -> Iterable[Usage]:
     """Return what inferences used that have their end now; one that runs on has used nothing yet."""
-    sums: dict[tuple[date, str, int, str], Usage] = {}
+    sums: dict[tuple[date, str, int, str], tuple[int, float]] = {}
     for row in ended:
         if row.tokens or row.busy_ms:
             key = first_day(row.begun_at), row.key_id, row.alias_id or 0, row.pool
-            month, key_id, alias_id, pool = key
-            used = sums.setdefault(
-                key, Usage(month=month, key_id=key_id, alias_id=alias_id, pool=pool)
-            )
-            used.tokens += row.tokens
-            used.busy_ms += row.busy_ms or 0
-    return sums.values()
+            tokens, busy_ms = sums.get(key, (0, 0.0))
+            sums[key] = tokens + row.tokens, busy_ms + (row.busy_ms or 0)
+    return [
+        Usage(
+            month=month,
+            key_id=key_id,
+            alias_id=alias_id,
+            pool=pool,
+            tokens=tokens,
+            busy_ms=busy_ms,
+        )
+        for (month, key_id, alias_id, pool), (tokens, busy_ms) in sums.items()
+    ]
 
 
 async def _insert(
