@@ -9,15 +9,16 @@ from litestar.types import ControllerRouterHandler
 from gateway.api.page import page_handlers
 from gateway.api.routes import api_handlers
 from gateway.errors import EXCEPTION_HANDLERS
-from gateway.inference.client import SECURITY_HEADERS
+from gateway.http.headers import SECURITY_HEADERS
+from gateway.http.routes import Routes
 from gateway.openapi import describe_errors, describe_raw_routes, openapi_config
 from gateway.operations.resources import Resources
 from gateway.runtime import open_runtime
-from gateway.surface import handlers
+from gateway.surface import add_routes, handlers
 from serving.settings import Settings
 
 
-def create_app(settings: Settings, url: str) -> Litestar:
+def create_app(settings: Settings, url: str, routes: Routes) -> Litestar:
     """Return a gateway worker's application.
 
     Its state holds `runtime` (the request path's parts), `resources` (what operations need) and
@@ -26,6 +27,7 @@ def create_app(settings: Settings, url: str) -> Litestar:
     Args:
         settings: the configuration.
         url: the database, postgresql://...
+        routes: told what the data path answers, once it can.
     """
 
     @asynccontextmanager
@@ -34,11 +36,12 @@ def create_app(settings: Settings, url: str) -> Litestar:
             app.state.runtime = runtime
             app.state.follower = runtime.follower
             app.state.resources = Resources(runtime.database, settings, runtime.engines)
+            add_routes(routes, runtime)
             yield
 
-    routes: list[ControllerRouterHandler] = [*handlers(), *api_handlers(), *page_handlers()]
+    known: list[ControllerRouterHandler] = [*handlers(), *api_handlers(), *page_handlers()]
     app = Litestar(
-        route_handlers=routes,
+        route_handlers=known,
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=openapi_config(),

@@ -10,7 +10,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 
 from gateway.dialects.messages import MESSAGES, anthropic_error
-from gateway.inference.client import SECURITY_HEADERS, error_headers
+from gateway.http.headers import SECURITY_HEADERS, error_headers
+from gateway.http.reply import our_fault
 from serving.errors import NotFoundError, StropError
 
 logger = logging.getLogger("strop.gateway")
@@ -54,12 +55,11 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
 def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
     """Answer a fault of ours: logged with its traceback, and not explained to strangers."""
     logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    body = StropError("The gateway failed; its log says more.").to_body()
-    return _respond(request, 500, body, {})
+    return _respond(request, 500, our_fault().to_body(), {})
 
 
 def method_not_allowed(allowed: str) -> MethodNotAllowedException:
-    """Return the refusal of a raw route for other methods than its own."""
+    """Return the refusal of other methods than a route's own."""
     return MethodNotAllowedException(f"Use {allowed}.", headers={"allow": allowed})
 
 

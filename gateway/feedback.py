@@ -1,16 +1,18 @@
 """Ratings: accepted into the journal on the strength of the signed id, without the database."""
 
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import authenticate
-from gateway.inference.body import Headers, read_json
-from gateway.inference.client import ClientGoneError, RawHeaders, Reply
+from gateway.http.body import read_json
+from gateway.http.exchange import Exchange
+from gateway.http.headers import Headers, RawHeaders
+from gateway.http.reply import Reply, our_fault
 from gateway.runtime import Runtime
 from serving.errors import InvalidRequestError, StropError
 from serving.ids import InferenceId, unknown_inference
@@ -18,6 +20,8 @@ from serving.journal.records import Feedback
 from serving.routing.catalog import Principal
 from serving.store.keys import KEY_ID_PREFIX
 from serving.types import Rating
+
+logger = logging.getLogger("strop.gateway")
 
 ANONYMOUS: Final = "anonymous"
 _CLOCK_SLACK: Final = timedelta(minutes=5)
@@ -38,31 +42,35 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rater: Name | None = None
 
 
-async def handle_feedback(runtime: Runtime, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """Answer one rating, or the browser that asks whether it may send one."""
-    headers = dict(scope["headers"])
-    reply = Reply(send)
-    reply.headers = cors_headers(headers, runtime.settings.gateway.cors_origins)
-    if scope["method"] == "OPTIONS":
-        await reply.send_nothing()
-        return
+async def handle_feedback(runtime: Runtime, exchange: Exchange) -> None:
+    """Answer one rating."""
+    reply = _reply(runtime, exchange)
     try:
-        accepted = await _accept(runtime, headers, _address(scope), receive)
-        await reply.send_json(200, accepted)
-    except ClientGoneError:
-        pass  # nobody is left to answer
+        await reply.send_json(200, await _accept(runtime, exchange))
     except StropError as error:
         runtime.metrics.answered_error(error.code)
         await reply.fail(error)
+    except Exception:
+        logger.exception("A request to %s failed", "/v1/feedback")
+        await reply.fail(our_fault())
 
 
-async def _accept(
-    runtime: Runtime, headers: Headers, address: str, receive: Receive
-) -> dict[str, str]:
-    principal = _principal(runtime, headers)
+async def handle_preflight(runtime: Runtime, exchange: Exchange) -> None:
+    """Answer the browser that asks whether it may send a rating."""
+    await _reply(runtime, exchange).send_nothing()
+
+
+def _reply(runtime: Runtime, exchange: Exchange) -> Reply:
+    reply = Reply(exchange)
+    reply.headers = cors_headers(exchange.headers, runtime.settings.gateway.cors_origins)
+    return reply
+
+
+async def _accept(runtime: Runtime, exchange: Exchange) -> dict[str, str]:
+    principal = _principal(runtime, exchange.headers)
     if principal is None:
-        runtime.feedback_limiter.admit(address)
-    given = read_given(await read_json(receive, headers, runtime.settings.gateway))
+        runtime.feedback_limiter.admit(exchange.address)
+    given = read_given(await read_json(exchange, runtime.settings.gateway))
     rater = rater_of(given, principal)
     inference, tenant = _verify(runtime, given.inference_id, principal)
     feedback_id = feedback_id_of(inference.text, rater)
@@ -161,8 +169,3 @@ def _verify(runtime: Runtime, text: str, principal: Principal | None) -> tuple[I
     if not -_CLOCK_SLACK <= age <= oldest:
         raise unknown_inference()
     return inference, tenant
-
-
-def _address(scope: HTTPScope) -> str:
-    client = scope["client"]
-    return client[0] if client else "unknown"

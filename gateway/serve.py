@@ -16,7 +16,8 @@ from typing import Final, cast
 import uvicorn
 from litestar import Litestar
 
-from gateway.http import StrictProtocol
+from gateway.http.protocol import StrictProtocol
+from gateway.http.routes import Routes
 from gateway.logs import log_config
 from gateway.server import LeavingServer
 from gateway.workers import Workers, serve_as_worker
@@ -83,15 +84,15 @@ def share_metrics(folder: Path) -> None:
 
 def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
     """Return uvicorn's configuration: its httptools side (h11 lets requests be smuggled), no access log."""
-    gateway = settings.gateway
+    gateway, routes = settings.gateway, Routes()
     return uvicorn.Config(
-        partial(build_worker, settings, url),
+        partial(build_worker, settings, url, routes),
         factory=True,
         host=gateway.host,
         port=gateway.port,
         workers=gateway.workers,
         loop="uvloop",
-        http=http_protocol(settings),
+        http=http_protocol(settings, routes),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -105,21 +106,24 @@ def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
     )
 
 
-def http_protocol(settings: Settings) -> type[asyncio.Protocol]:
+def http_protocol(settings: Settings, routes: Routes) -> type[asyncio.Protocol]:
     """Return what makes the protocol of a new connection."""
     gateway = settings.gateway
     make = partial(
-        StrictProtocol, head_seconds=gateway.head_seconds, unread_seconds=gateway.idle_seconds
+        StrictProtocol,
+        routes=routes,
+        head_seconds=gateway.head_seconds,
+        unread_seconds=gateway.idle_seconds,
     )
     # uvicorn only ever calls it; it asks for a class, which would not know its limits.
     return cast(type[asyncio.Protocol], make)
 
 
-def build_worker(settings: Settings, url: str) -> Litestar:
+def build_worker(settings: Settings, url: str, routes: Routes) -> Litestar:
     """Build the application inside the process that serves it."""
     from gateway.app import create_app
 
-    return create_app(settings, url)
+    return create_app(settings, url, routes)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

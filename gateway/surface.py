@@ -1,7 +1,12 @@
-"""The routes that apps and probes call. `/v1` posts are raw ASGI; the rest is ordinary Litestar."""
+"""The routes that apps and probes call.
+
+What is posted to `/v1` are exchanges, which Litestar never sees; it knows the paths, for their
+other methods and for the document. The rest is ordinary Litestar.
+"""
 
 import logging
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from litestar import MediaType, Request, Response, asgi, get
 from litestar.datastructures import State
@@ -10,11 +15,11 @@ from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, S
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.auth import authenticate
-from gateway.dialects.endpoint import Endpoint
 from gateway.dialects.messages import anthropic_models
 from gateway.dialects.served import ENDPOINTS
 from gateway.errors import method_not_allowed, speaks_anthropic
-from gateway.feedback import handle_feedback
+from gateway.feedback import handle_feedback, handle_preflight
+from gateway.http.routes import Routes
 from gateway.inference.life import handle_inference
 from gateway.runtime import Runtime
 from gateway.server import LEAVING
@@ -24,12 +29,22 @@ logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
 
+FEEDBACK: Final = "/v1/feedback"
+
+
+def add_routes(routes: Routes, runtime: Runtime) -> None:
+    """Have a worker's data path answer what is its own."""
+    for endpoint in ENDPOINTS:
+        routes.add("POST", endpoint.path, partial(handle_inference, runtime, endpoint))
+    routes.add("POST", FEEDBACK, partial(handle_feedback, runtime))
+    routes.add("OPTIONS", FEEDBACK, partial(handle_preflight, runtime))
+
 
 def handlers() -> list[ControllerRouterHandler]:
-    """Return every route of this file."""
+    """Return Litestar's routes of this file."""
     return [
-        *(_inference_route(endpoint) for endpoint in ENDPOINTS),
-        feedback,
+        *(_others(endpoint.path, "POST") for endpoint in ENDPOINTS),
+        _others(FEEDBACK, "POST, OPTIONS"),
         list_models,
         live,
         ready,
@@ -37,22 +52,14 @@ def handlers() -> list[ControllerRouterHandler]:
     ]
 
 
-def _inference_route(endpoint: Endpoint) -> ASGIRouteHandler:
-    @asgi(endpoint.path, copy_scope=False)
-    async def answer(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            raise method_not_allowed("POST")
-        await handle_inference(_runtime(scope), endpoint, scope, receive, send)
+def _others(path: str, answered: str) -> ASGIRouteHandler:
+    """Return what refuses a path's other methods."""
 
-    return answer
+    @asgi(path, copy_scope=False)
+    async def refuse(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        raise method_not_allowed(answered)
 
-
-@asgi("/v1/feedback", copy_scope=False)
-async def feedback(scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """Take a rating. OPTIONS answers browsers that ask first."""
-    if scope["method"] not in ("POST", "OPTIONS"):
-        raise method_not_allowed("POST, OPTIONS")
-    await handle_feedback(_runtime(scope), scope, receive, send)
+    return refuse
 
 
 @get("/v1/models", tags=["v1"], security=[{"bearer": []}, {"key": []}])

@@ -1,4 +1,4 @@
-"""An application of the test's own, behind the gateway's HTTP protocol."""
+"""An application of the test's own, behind the gateway's HTTP protocol: by ASGI, or by exchanges."""
 
 import asyncio
 import socket
@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import uvicorn
 
-from gateway.http import StrictProtocol
+from gateway.http.exchange import Exchange
+from gateway.http.protocol import StrictProtocol
+from gateway.http.routes import Handler, Routes
 from tests.gateway import until
 
 
@@ -48,6 +50,19 @@ class App:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    async def answer(self, method: bytes, url: bytes, exchange: Exchange) -> None:
+        """Answer with the path, too."""
+        headers = list(exchange.headers.items())
+        self.requests.append({"method": method.decode(), "path": url.decode(), "headers": headers})
+        try:
+            self.bodies.append(bytes(await exchange.read_body(2**20)))
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.num_gone += exchange.is_gone
+            raise
+        exchange.start(200, [], len(url))
+        await exchange.send(url, is_last=True)
+
     @property
     def num_connections(self) -> int:
         """How many clients are connected."""
@@ -64,14 +79,27 @@ class App:
         return answer
 
 
+class AllRoutes(Routes):
+    """Leaves nothing to ASGI."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__()
+        self._app = app
+
+    def find(self, method: bytes, url: bytes) -> Handler:
+        """Return the application's other side."""
+        return partial(self._app.answer, method, url)
+
+
 @asynccontextmanager
-async def running(**limits: float) -> AsyncIterator[App]:
+async def running(*, has_exchanges: bool = True, **limits: float) -> AsyncIterator[App]:
     """Run the application behind the protocol."""
     app = App()
+    routes = AllRoutes(app) if has_exchanges else Routes()
     app.may_answer.set()
     config = uvicorn.Config(
         app,
-        http=cast(type[asyncio.Protocol], partial(StrictProtocol, **limits)),
+        http=cast(type[asyncio.Protocol], partial(StrictProtocol, routes=routes, **limits)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -14,6 +14,7 @@ import uvicorn
 from litestar import Litestar
 
 from gateway.app import create_app
+from gateway.http.routes import Routes
 from gateway.runtime import Runtime
 from gateway.serve import http_protocol
 from serving.fleet.adapters import adapter_path
@@ -143,11 +144,12 @@ async def make_key(database: Database, tenant: str = "default", **fields: Any) -
 async def running_gateway(settings: Settings, database: Database) -> AsyncIterator[Gateway]:
     """Run a gateway until the block ends, then stop it as SIGTERM would."""
     key = await make_key(database)
-    app = create_app(settings, database.url)
+    routes = Routes()
+    app = create_app(settings, database.url, routes)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=http_protocol(settings),
+        http=http_protocol(settings, routes),
         ws="none",
         log_config=None,
         access_log=False,

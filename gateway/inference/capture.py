@@ -7,16 +7,15 @@ from typing import Any
 
 import msgspec
 
-from gateway.inference.client import ClientGoneError
+from gateway.http.exchange import Exchange
 from gateway.inference.meter import Meter
 from gateway.inference.order import BYTES_PER_TOKEN, Order
 from gateway.quota.admission import Admission
+from gateway.runtime import Runtime
 from gateway.tracing.trace import Trace
-from monitoring.metrics import Metrics
 from serving.errors import StropError
 from serving.journal.answers import Usage, usage_of
 from serving.journal.records import Begin, End
-from serving.journal.writer import JournalWriter
 from serving.types import InferenceStatus
 
 logger = logging.getLogger("strop.gateway")
@@ -35,10 +34,10 @@ class Capture:
 
     def __init__(
         self,
+        runtime: Runtime,
         order: Order,
+        exchange: Exchange,
         admission: Admission,
-        journal: JournalWriter,
-        metrics: Metrics,
         trace: Trace,
     ) -> None:
         self.replica: str | None = None
@@ -46,9 +45,11 @@ class Capture:
         self.trace = trace
         self.served = order.served
         self._order = order
+        self._exchange = exchange
         self._admission = admission
-        self._journal = journal
-        self._metrics = metrics
+        self._journal = runtime.journal
+        self._metrics = runtime.metrics
+        self._traffic = runtime.traffic
         self._begun_at = time.monotonic()
         self._http_status: int | None = None
         self._pieces: list[bytes] = []
@@ -59,6 +60,7 @@ class Capture:
     def __enter__(self) -> "Capture":
         if self._order.is_logged:
             self._journal.append(_begin(self._order))
+        self._traffic.enter(self._order.choice.adapter)
         self._metrics.started(self.served, self._order.choice.pool)
         return self
 
@@ -69,7 +71,8 @@ class Capture:
         traceback: TracebackType | None,
     ) -> None:
         if not self._is_finished:
-            self.finish(_status_of(error), _words(error))
+            self.finish(self._status_after(error), _words(error))
+        self._traffic.leave(self._order.choice.adapter)
 
     async def secure(self) -> None:
         """Return when what is recorded so far survives what `journal.durability` promises.
@@ -150,6 +153,13 @@ class Capture:
             # The answer is there and must not fail for its record; ingest marks the request.
             logger.exception("The end of %s could not be recorded", self._order.inference_id)
             self._metrics.failed("journal")
+
+    def _status_after(self, error: BaseException | None) -> InferenceStatus:
+        if isinstance(error, StropError):
+            return InferenceStatus.UPSTREAM_ERROR
+        if self._exchange.is_gone:
+            return InferenceStatus.CLIENT_ABORTED
+        return InferenceStatus.INTERRUPTED
 
     def _charge(self, status: InferenceStatus, answer: bytes | None) -> None:
         """Count tokens as the engine did. Where it has not, estimate: hanging up before the usage
@@ -251,15 +261,7 @@ def _begin(order: Order) -> Begin:
     )
 
 
-def _status_of(error: BaseException | None) -> InferenceStatus:
-    if isinstance(error, ClientGoneError):
-        return InferenceStatus.CLIENT_ABORTED
-    if isinstance(error, StropError):
-        return InferenceStatus.UPSTREAM_ERROR
-    return InferenceStatus.INTERRUPTED
-
-
-def _words(error: BaseException | None) -> str | None:
+def _words(error: BaseException | None) -> str:
     if error is None:
         return "the request ended without an answer"
     cause = f" ({error.__cause__!r})" if error.__cause__ else ""

@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Final
 
 from msgspec.structs import replace
@@ -34,11 +34,12 @@ _NO_ROUTE: Final = re.compile(rb'\{\s*"(detail|error)"\s*:[^}]*"Not Found"[^}]*\
 _SAFE_TO_RETRY: Final = frozenset({UNREACHABLE, WENT_AWAY})
 
 
-@asynccontextmanager
-async def engine_answer(
-    runtime: Runtime, order: Order, capture: Capture
-) -> AsyncIterator[UpstreamResponse]:
-    """Yield an answer that may go to the client, its body unread; hang up on leaving early.
+PassOn = Callable[[UpstreamResponse], Awaitable[None]]
+"""Takes an answer whose body is unread to the client."""
+
+
+async def call_engine(runtime: Runtime, order: Order, capture: Capture, pass_on: PassOn) -> None:
+    """Get an answer that may go to the client, and have it passed on; hang up on leaving early.
 
     A second attempt is made, at another replica, when one cannot be reached, goes away before its
     head, or does not know the adapter. Never with another model, never after a byte of the answer,
@@ -62,7 +63,7 @@ async def engine_answer(
                 with closing(response):
                     capture.answered(response.status)
                     await _refuse_bad_status(response, capture)
-                    yield response
+                    await pass_on(response)
                 return
         if wanted.tried:
             raise no_engine()
@@ -165,13 +166,11 @@ async def _read(
 ) -> bytes:
     pieces: list[bytes] = []
     num_bytes = 0
-    async for piece in response.chunks():
+    while num_bytes < max_bytes and (piece := await response.read()):
         if got is not None:
             got(piece)
         pieces.append(piece)
         num_bytes += len(piece)
-        if num_bytes >= max_bytes:
-            break
     return b"".join(pieces)[:max_bytes]
 
 

@@ -1,84 +1,81 @@
 """The life of a request, from the client's bytes to the record's last line.
 
-`_answer` reads as its list of steps. `handle_inference` is a raw ASGI handler: it sees the
-client hang up at any moment, streamed or not, and no framework stands between the engine's bytes
-and the client's.
+`_answer` reads as its list of steps. It runs as a task of its own, which is cancelled when the client
+hangs up, streamed or not; nothing stands between the engine's bytes and the client's.
 """
 
 import asyncio
-
-from litestar.types import HTTPScope, Receive, Send
+import logging
 
 from gateway.auth import authenticate
 from gateway.dialects.endpoint import Endpoint
-from gateway.inference.body import Headers, read_json
+from gateway.http.body import read_json
+from gateway.http.exchange import Exchange
+from gateway.http.headers import Headers
+from gateway.http.reply import Reply, our_fault
 from gateway.inference.capture import Capture
-from gateway.inference.client import ClientGoneError, Reply, WhileConnected
-from gateway.inference.engine_call import engine_answer
+from gateway.inference.engine_call import call_engine
 from gateway.inference.order import Order, make_order
 from gateway.inference.relay import relay
 from gateway.policy.fields import Asked, authorise
 from gateway.quota.admission import Admission
 from gateway.runtime import Runtime
 from gateway.tracing.trace import Trace
+from gateway.upstream.protocol import UpstreamResponse
 from serving.errors import InvalidRequestError, StropError, UnavailableError
 from serving.routing.catalog import Principal
 from serving.routing.choose import choose
+
+logger = logging.getLogger("strop.gateway")
 
 CONVERSATION_HEADER = b"x-strop-conversation"
 SHUTTING_DOWN = "shutting_down"
 
 
-async def handle_inference(
-    runtime: Runtime, endpoint: Endpoint, scope: HTTPScope, receive: Receive, send: Send
-) -> None:
+async def handle_inference(runtime: Runtime, endpoint: Endpoint, exchange: Exchange) -> None:
     """Answer one request, whatever happens, in its endpoint's dialect."""
-    reply, headers = Reply(send, endpoint), dict(scope["headers"])
-    with runtime.tracing.begin(endpoint, headers, reply) as trace:
+    reply = Reply(exchange, endpoint)
+    with runtime.tracing.begin(endpoint, exchange.headers, reply) as trace:
         try:
-            await _answer(runtime, endpoint, headers, receive, reply, trace)
-        except ClientGoneError:
-            pass  # recorded as such; nobody is left to answer
+            await _answer(runtime, endpoint, exchange, reply, trace)
         except StropError as error:
             runtime.metrics.answered_error(error.code)
             trace.failed(error.code)
             await reply.fail(error)
         except asyncio.CancelledError:
+            if exchange.is_gone:
+                return  # recorded as such; nobody is left to answer
             # The server's drain time is over. All that it wants of us is to come to an end.
             trace.failed(SHUTTING_DOWN)
             await reply.fail(
                 UnavailableError("The gateway is shutting down.", code=SHUTTING_DOWN, retry_after=1)
             )
+        except Exception:
+            logger.exception("A request to %s failed", endpoint.path)
+            await reply.fail(our_fault())
 
 
 async def _answer(
-    runtime: Runtime,
-    endpoint: Endpoint,
-    headers: Headers,
-    receive: Receive,
-    reply: Reply,
-    trace: Trace,
+    runtime: Runtime, endpoint: Endpoint, exchange: Exchange, reply: Reply, trace: Trace
 ) -> None:
+    headers, limits = exchange.headers, runtime.settings.gateway
     api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
     principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
     # What is not authorised is let go of at once; it may be large.
-    asked = authorise(
-        endpoint,
-        await read_json(receive, headers, runtime.settings.gateway),
-        principal.exceptions,
-    )
+    asked = authorise(endpoint, await read_json(exchange, limits), principal.exceptions)
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
     reply.headers = order.reply_headers
     trace.ordered(order)
+
+    async def pass_on(response: UpstreamResponse) -> None:
+        await relay(response, order, capture, reply, limits.ping_seconds)
+
     with (
         _admission(runtime, order, reply) as admission,
-        runtime.traffic.admitted(order.choice.adapter),
-        Capture(order, admission, runtime.journal, runtime.metrics, trace) as capture,
+        Capture(runtime, order, exchange, admission, trace) as capture,
     ):
-        async with WhileConnected(receive):
-            await capture.secure()
-            async with engine_answer(runtime, order, capture) as response:
-                await relay(response, order, capture, reply, runtime.settings.gateway)
+        await capture.secure()
+        await call_engine(runtime, order, capture, pass_on)
 
 
 def _decide(

@@ -4,57 +4,50 @@ Clients skip them: a line that begins with a colon is a comment (WHATWG HTML, 9.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Final
 
-from gateway.inference.client import Reply
+from gateway.http.reply import Reply
 from gateway.inference.events import EventFilter
 
 PING: Final = b": ping\n\n"
 
 
-@asynccontextmanager
-async def kept_awake(
-    reply: Reply, events: EventFilter, ping_seconds: float | None
-) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
-    """Yield what passes pieces on, and pings while it is not used.
+class Pings:
+    """Pings while nothing else is sent: `with pings:` is the time in which it may.
 
     Args:
         reply: a stream that has begun.
         events: knows whether what was passed on ends with a whole event.
-        ping_seconds: a ping comes after so long a silence, or up to twice as long; None: never.
+        seconds: a ping comes after so long a silence, or up to twice as long; None: never.
     """
-    if ping_seconds is None:
-        yield reply.pass_on
-        return
-    pinger = _Pinger(reply, events)
-    pinging = asyncio.create_task(pinger.run(ping_seconds))
-    try:
-        yield pinger.pass_on
-    finally:
-        pinging.cancel()
-        # If its last ping failed, so does what the stream sends next.
-        await asyncio.gather(pinging, return_exceptions=True)
 
-
-class _Pinger:
-    def __init__(self, reply: Reply, events: EventFilter) -> None:
+    def __init__(self, reply: Reply, events: EventFilter, seconds: float | None) -> None:
         self._reply = reply
         self._events = events
-        self._num_passed = 0
-        self._sending = asyncio.Lock()  # a ping that waits for a slow client must not cut an event
+        self._seconds = seconds
+        self._num_sent = 0
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def pass_on(self, piece: bytes) -> None:
-        self._num_passed += 1
-        async with self._sending:
-            await self._reply.pass_on(piece)
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            self._wait(self._seconds)
 
-    async def run(self, ping_seconds: float) -> None:
-        while True:
-            num_before = self._num_passed
-            await asyncio.sleep(ping_seconds)
-            is_silent = self._num_passed == num_before and not self._sending.locked()
-            if is_silent and self._events.is_between_events:
-                async with self._sending:
-                    await self._reply.pass_on(PING)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wait(self, seconds: float) -> None:
+        self._num_sent = self._reply.num_sent
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._look, seconds)
+
+    def _look(self, seconds: float) -> None:
+        if self._reply.num_sent == self._num_sent and self._events.is_between_events:
+            self._reply.pass_aside(PING)
+        self._wait(seconds)

@@ -2,21 +2,21 @@
 
 from typing import Final
 
+from gateway.http.headers import RawHeaders
+from gateway.http.reply import Reply
 from gateway.inference.capture import Capture
-from gateway.inference.client import Patience, RawHeaders, Reply
 from gateway.inference.engine_call import read_recorded
 from gateway.inference.events import EventFilter
 from gateway.inference.order import Order
-from gateway.inference.pings import kept_awake
+from gateway.inference.pings import Pings
 from gateway.upstream.errors import WENT_AWAY
 from gateway.upstream.protocol import UpstreamResponse
 from serving.errors import EngineError
-from serving.sections import GatewaySettings
 from serving.types import InferenceStatus
 
 # An answer in one piece is held in memory; no model says this much.
 _MAX_WHOLE_BYTES: Final = 64 * 2**20
-# What a client has to take within `write_seconds` to count as there.
+# What a client has to take within `idle_seconds` to count as there.
 _PIECE_BYTES: Final = 64 * 2**10
 
 
@@ -25,22 +25,19 @@ async def relay(
     order: Order,
     capture: Capture,
     reply: Reply,
-    limits: GatewaySettings,
+    ping_seconds: float | None,
 ) -> None:
     """Pass an answer on: a stream event by event, anything else in one piece.
 
     Raises:
         EngineError: the engine failed before the answer's end.
-        ClientGoneError: the client took nothing for `limits.idle_seconds`.
     """
     kind = response.headers.get("content-type", "application/json")
     headers = [(b"content-type", kind.encode("latin-1"))]
-    with Patience(limits.idle_seconds) as taken:
-        if kind.startswith("text/event-stream"):
-            ping_seconds = limits.ping_seconds
-            await _relay_stream(response, order, capture, reply, headers, taken, ping_seconds)
-        else:
-            await _relay_whole(response, order, capture, reply, headers, taken)
+    if kind.startswith("text/event-stream"):
+        await _relay_stream(response, order, capture, reply, headers, ping_seconds)
+    else:
+        await _relay_whole(response, order, capture, reply, headers)
 
 
 async def _relay_stream(
@@ -49,20 +46,18 @@ async def _relay_stream(
     capture: Capture,
     reply: Reply,
     headers: RawHeaders,
-    taken: Patience,
     ping_seconds: float | None,
 ) -> None:
-    head = [*headers, (b"cache-control", b"no-cache")]
-    await taken(reply.start_stream(response.status, head))
+    reply.start_stream(response.status, [*headers, (b"cache-control", b"no-cache")])
     events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
     try:
-        async with kept_awake(reply, events, ping_seconds) as pass_on:
-            async for chunk in response.chunks():
+        with Pings(reply, events, ping_seconds):
+            while chunk := await response.read():
                 piece = _record(chunk, events, capture)
                 if events.is_done:
                     await capture.secure()
                 if piece:
-                    await taken(pass_on(piece))
+                    await reply.pass_on(piece)
     except EngineError:
         # After its last event the client has its answer, whatever becomes of the connection.
         if not events.is_done:
@@ -73,7 +68,7 @@ async def _relay_stream(
         last = order.endpoint.last_event
         raise EngineError(f"The engine's stream ended without {last}.", code=WENT_AWAY)
     await capture.secure()
-    await taken(reply.end(rest))
+    await reply.end(rest)
 
 
 def _record(chunk: bytes | None, events: EventFilter, capture: Capture) -> bytes:
@@ -102,25 +97,20 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
 
 
 async def _relay_whole(
-    response: UpstreamResponse,
-    order: Order,
-    capture: Capture,
-    reply: Reply,
-    headers: RawHeaders,
-    taken: Patience,
+    response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, headers: RawHeaders
 ) -> None:
     body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
     if response.status >= 400:
         body = order.endpoint.refusal(body)
-    await taken(reply.start_whole(response.status, headers, len(body)))
+    reply.start_whole(response.status, headers, len(body))
     last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
     for start in range(0, last_at, _PIECE_BYTES):
-        await taken(reply.pass_on(body[start : start + _PIECE_BYTES]))
+        await reply.pass_on(body[start : start + _PIECE_BYTES])
     if response.status < 400:
         capture.finish(InferenceStatus.OK, answer=body)
     else:
         capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
     await capture.secure()
-    await taken(reply.end(body[last_at:]))
+    await reply.end(body[last_at:])

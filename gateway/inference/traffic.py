@@ -1,8 +1,6 @@
 """What is running now, by adapter: an engine forgets none that is in use."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Traffic:
@@ -11,17 +9,16 @@ class Traffic:
     def __init__(self) -> None:
         self._by_adapter: Counter[str] = Counter()
 
-    @contextmanager
-    def admitted(self, adapter: str | None) -> Iterator[None]:
-        """Count a request from its choice to its end; the base needs no counting."""
+    def enter(self, adapter: str | None) -> None:
+        """Count a request; the base's are counted, too, but not by name."""
+        self._by_adapter[adapter or ""] += 1
+
+    def leave(self, adapter: str | None) -> None:
+        """Count it no more."""
         key = adapter or ""
-        self._by_adapter[key] += 1
-        try:
-            yield
-        finally:
-            self._by_adapter[key] -= 1
-            if not self._by_adapter[key]:
-                del self._by_adapter[key]
+        self._by_adapter[key] -= 1
+        if not self._by_adapter[key]:
+            del self._by_adapter[key]
 
     @property
     def num_running(self) -> int:

@@ -17,8 +17,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway.dialects.endpoint import Endpoint
-from gateway.inference.body import Headers
-from gateway.inference.client import ClientGoneError, Reply
+from gateway.http.headers import Headers
+from gateway.http.reply import Reply
 from gateway.inference.order import Order, base_name
 from gateway.tracing.trace import Trace, Tracing
 from serving.errors import StropError
@@ -228,7 +228,7 @@ class SpanTrace(Trace):
     def _give_up(call: Span, error: BaseException) -> None:
         if isinstance(error, StropError):
             _fail(call, error.code)
-        elif isinstance(error, ClientGoneError | asyncio.CancelledError):
+        elif isinstance(error, asyncio.CancelledError):
             _fail(call, "cancelled", is_error=False)  # by ourselves
         else:
             _fail(call, type(error).__name__)

@@ -11,8 +11,8 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from gateway.dialects.endpoint import Endpoint
-from gateway.inference.body import Headers
-from gateway.inference.client import Reply
+from gateway.http.headers import Headers
+from gateway.http.reply import Reply
 from gateway.inference.order import Order
 from monitoring.metrics import Metrics
 from serving.errors import ConfigurationError

@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Final
 
 from gateway.upstream.answer import Answer
 from gateway.upstream.connection import Connection
@@ -103,15 +103,9 @@ class _Response:
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        return self
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def read(self) -> bytes:
         if self._connection is None:
-            raise StopAsyncIteration
+            return b""
         due = self._loop.time() + self._idle_seconds if self._due is None else self._due
         try:
             piece = await self._connection.read(due)
@@ -120,7 +114,6 @@ class _Response:
             raise
         if not piece:
             self.close()
-            raise StopAsyncIteration
         self._due = None
         return piece
 

@@ -5,7 +5,7 @@ closing an answer that was not read to its end closes the connection, so the eng
 on it; cancelling a call does the same; nothing leaks.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -32,8 +32,8 @@ class UpstreamResponse(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The headers; look-up ignores case."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, cut as the network cut it.
+    async def read(self) -> bytes:
+        """Return what has come of the body, at least a byte; b"" at its end.
 
         Raises:
             EngineTimeoutError: the next piece did not come in time.

@@ -16,6 +16,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from gateway.app import create_app
+from gateway.http.routes import Routes
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import Role
@@ -27,7 +28,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 
 def document() -> dict[str, Any]:
     """Return the document as clients get it."""
-    app = create_app(Settings(home=Path("nowhere")), "postgresql://nowhere")
+    app = create_app(Settings(home=Path("nowhere")), "postgresql://nowhere", Routes())
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(app.openapi_schema.to_schema()))
     return found
 
@@ -48,7 +49,7 @@ def cases() -> st.SearchStrategy[schemathesis.Case]:
 
 def test_every_method_of_every_route_is_documented(settings: Settings) -> None:
     """What a route answers and the document does not name would never be tried."""
-    app = create_app(settings, "postgresql://nowhere")
+    app = create_app(settings, "postgresql://nowhere", Routes())
     served = {
         (method.lower(), route.path_format)
         for route in app.routes

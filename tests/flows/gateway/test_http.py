@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.http import MAX_AHEAD_BYTES
+from gateway.http.protocol import MAX_AHEAD_BYTES
 from gateway.refusals import MAX_HEAD_BYTES
 from tests.behind_protocol import App, running
 from tests.gateway import until
@@ -45,10 +45,10 @@ MALFORMED = [
 ]
 
 
-@pytest.fixture
-async def app() -> AsyncIterator[App]:
+@pytest.fixture(params=["asgi", "exchanges"])
+async def app(request: pytest.FixtureRequest) -> AsyncIterator[App]:
     """An application that answers at once, with the limits as they are."""
-    async with running() as found:
+    async with running(has_exchanges=request.param == "exchanges") as found:
         yield found
 
 

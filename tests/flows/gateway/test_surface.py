@@ -10,6 +10,7 @@ import pytest
 from litestar.routes import ASGIRoute, HTTPRoute
 
 from gateway.app import create_app
+from gateway.http.routes import Routes
 from serving.settings import Settings
 from serving.store.database import Database
 from tests.gateway import (
@@ -240,7 +241,7 @@ async def test_metrics_count_what_happened(gateway: Gateway) -> None:
 
 def test_the_openapi_document_lists_every_route(settings: Settings) -> None:
     """A raw route that is not documented, or one that is documented and not there, fails here."""
-    app = create_app(settings, "postgresql://nowhere")
+    app = create_app(settings, "postgresql://nowhere", Routes())
     served = {
         route.path_format
         for route in app.routes

@@ -22,7 +22,7 @@ from opentelemetry.semconv.attributes import (
 from opentelemetry.trace import StatusCode
 
 from gateway.dialects.completions import COMPLETIONS
-from gateway.inference.client import Reply
+from gateway.http.reply import Reply
 from gateway.inference.order import Order, make_order
 from gateway.policy.fields import Asked
 from gateway.tracing.collector import SaidOnce
@@ -35,6 +35,7 @@ from serving.routing.catalog import Alias, Principal, Release
 from serving.routing.choose import Choice
 from serving.settings import Settings
 from serving.types import Arm, InferenceStatus, Role, Task
+from tests.wire import KeptWire
 
 CHAMPION = Release(id=1, number=2, pool="default", adapter="support-v1-aaaaaaaa")
 ALIAS = Alias(id=1, tenant="acme", name="support", task=Task.CHAT, champion=CHAMPION)
@@ -56,10 +57,6 @@ def an_order() -> Order:
     )
 
 
-async def send_nothing(message: object) -> None:
-    """Take what a server would send."""
-
-
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     """Holds the spans that have ended."""
@@ -76,7 +73,7 @@ def tracing(exporter: InMemorySpanExporter) -> SpanTracing:
 
 def tell(tracing: Tracing, headers: dict[bytes, bytes]) -> None:
     """Tell of a request whose first engine goes away, and whose second answers and then breaks."""
-    with tracing.begin(COMPLETIONS, headers, Reply(send_nothing)) as trace:
+    with tracing.begin(COMPLETIONS, headers, Reply(KeptWire().exchange)) as trace:
         trace.ordered(an_order())
         with trace.call("http://a:1"):
             trace.call_failed("engine_went_away")
@@ -168,7 +165,7 @@ def test_a_trace_that_is_not_sampled_makes_no_spans(
 ) -> None:
     """The client's flag says so, and the engine is told the same."""
     given = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-    with tracing.begin(COMPLETIONS, {b"traceparent": given}, Reply(send_nothing)) as trace:
+    with tracing.begin(COMPLETIONS, {b"traceparent": given}, Reply(KeptWire().exchange)) as trace:
         trace.ordered(an_order())
         with trace.call("http://a:1"):
             assert trace.headers["traceparent"].endswith("-00")
@@ -180,7 +177,7 @@ def test_without_a_collector_nothing_is_kept() -> None:
     """The same is told to something that forgets it, and nobody is told of a trace."""
     tracing = make_tracing(Settings(), Metrics())
     tell(tracing, {b"traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
-    assert tracing.begin(COMPLETIONS, {}, Reply(send_nothing)).headers == {}
+    assert tracing.begin(COMPLETIONS, {}, Reply(KeptWire().exchange)).headers == {}
 
 
 def test_without_opentelemetry_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,31 +1,41 @@
 """Pings fill silences, and only between whole events."""
 
 import asyncio
-from typing import Any
 
 from gateway.dialects.chat import CHAT
-from gateway.inference.client import Reply
+from gateway.http.reply import Reply
 from gateway.inference.events import EventFilter
-from gateway.inference.pings import PING, kept_awake
+from gateway.inference.pings import PING, Pings
 from tests.gateway import until
+from tests.wire import KeptWire
 
 HALF = b"data: " + b"x" * 70_000
 
 
 async def test_no_ping_cuts_an_event_in_two() -> None:
     """A long event is passed on while it comes: what is between its parts stays together."""
-    sent: list[bytes] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message["body"])
-
-    events = EventFilter(CHAT, drops_usage=False)
-    async with kept_awake(Reply(send), events, 0.01) as pass_on:
-        await pass_on(events.feed(b"data: 1\n\n"))
-        await until(lambda: PING in sent)
-        await pass_on(events.feed(HALF))
-        del sent[:]
+    wire = KeptWire()
+    reply, events = Reply(wire.exchange), EventFilter(CHAT, drops_usage=False)
+    reply.start_stream(200, [])
+    with Pings(reply, events, 0.01):
+        await reply.pass_on(events.feed(b"data: 1\n\n"))
+        await until(lambda: PING in wire.body)
+        await reply.pass_on(events.feed(HALF))
+        wire.transport.written = b""
         await asyncio.sleep(0.1)
-        assert sent == []
-        await pass_on(events.feed(HALF + b"\n\n"))
-        await until(lambda: sent[-1] == PING)
+        assert wire.transport.written == b""
+        await reply.pass_on(events.feed(HALF + b"\n\n"))
+        await until(lambda: wire.transport.written.endswith(PING + b"\r\n"))
+
+
+async def test_a_client_that_lags_is_not_pinged() -> None:
+    """It has enough to read; and pings that pile up would be read all at once."""
+    wire = KeptWire()
+    reply, events = Reply(wire.exchange), EventFilter(CHAT, drops_usage=False)
+    reply.start_stream(200, [])
+    wire.flow.pause_writing()
+    with Pings(reply, events, 0.01):
+        await asyncio.sleep(0.1)
+        assert wire.body == b""
+        wire.flow.resume_writing()
+        await until(lambda: PING in wire.body)

@@ -12,34 +12,27 @@ What uvicorn 0.54 leaves open, and what is done about it here:
 - Bytes of a second request, sent ahead, hide that the client hangs up: reading goes on meanwhile.
 - An idle connection is closed at shutdown, though a request may be on its way: it gets a second.
 - A client that takes nothing keeps its socket for ever: the kernel is told when to give it up.
+- Every answer arms a timer for the connection's idleness: one for all of them does.
+
+Requests to `Routes` become exchanges; all others go to the ASGI application.
 """
 
 import asyncio
 import socket
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Any, Final, cast
 
 import httptools
-import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from gateway.inference.client import SECURITY_HEADERS
-from gateway.refusals import (
-    MAX_HEAD_BYTES,
-    RefusedHeadError,
-    head_late,
-    head_too_long,
-    malformed,
-    no_such_path,
-    refusal_of,
-)
+from gateway.http.exchange import Exchange
+from gateway.http.head import check_head, check_length, refusal_bytes, without_upgrade
+from gateway.http.headers import lines_of
+from gateway.http.routes import Handler, Routes
+from gateway.refusals import MAX_HEAD_BYTES, RefusedHeadError, head_late, head_too_long, refusal_of
+from gateway.upstream.alarm import Alarm
 
 MAX_AHEAD_BYTES: Final = 64 * 1024
 """What a client may send of later requests before the current one is answered."""
@@ -55,6 +48,7 @@ class StrictProtocol(HttpToolsProtocol):
     """One connection.
 
     Args:
+        routes: what is answered by exchanges.
         head_seconds: how long a request's head may take, and a new client its first byte.
         unread_seconds: how long a client may leave unread what was sent to it.
     """
@@ -66,12 +60,17 @@ class StrictProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
+        routes: Routes,
         head_seconds: float = 10.0,
         unread_seconds: float = 60.0,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.unread_seconds = unread_seconds
+        self._routes = routes
         self._head_seconds = head_seconds
-        self._unread_seconds = unread_seconds
+        self._idle_alarm = Alarm(self._rest_is_over)
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._default_lines = b""
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._is_in_head = False
@@ -86,17 +85,18 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new client. (asyncio's own signature has the base of all transports.)"""
         super().connection_made(transport)
-        _give_up_unread(transport, self._unread_seconds)
+        _give_up_unread(transport, self.unread_seconds)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, which need not be the newest."""
         self._expect_no_head()
+        self._idle_alarm.close()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
-        super().connection_lost(exc)
         if self._current is not None:
             _disconnect(self._current)
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         """Answer what is under way and what is on its way; close when the client knows of it."""
@@ -107,10 +107,26 @@ class StrictProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # its head will say so
 
     def on_response_complete(self) -> None:
-        """End an answer. One that began before the shutdown promised to take another request."""
-        super().on_response_complete()
-        if self._is_leaving and not self.transport.is_closing():
+        """End an answer, and begin with the next one if its request is here."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_alarm.set(self.loop.time() + self.timeout_keep_alive)
+        if self._is_leaving:
+            # It may have begun before that, and promised to take another request.
             self._close_soon()
+
+    @property
+    def default_lines(self) -> bytes:
+        """The server's own headers, as they stand in a head: they change with the date."""
+        headers = self.server_state.default_headers
+        if headers is not self._default_headers:
+            self._default_headers, self._default_lines = headers, lines_of(headers)
+        return self._default_lines
 
     def _close_soon(self) -> None:
         self.loop.call_later(_FAREWELL_SECONDS, self._close_if_idle)
@@ -118,6 +134,10 @@ class StrictProtocol(HttpToolsProtocol):
     @property
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _rest_is_over(self) -> None:
+        if not self._is_in_head:  # that has a deadline of its own
+            self._close_if_idle()
 
     def _close_if_idle(self) -> None:
         if self._is_idle:
@@ -161,22 +181,26 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._unset_keepalive_if_required()
         self._is_in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Hand a request to the application, unless its head is unfit or has to be read again."""
         if self.parser.should_upgrade():
-            self._plain_head = self._head_without_upgrade()
+            self._plain_head = without_upgrade(self.parser, self.url, self.headers)
             return
         self._expect_no_head()
-        self._unset_keepalive_if_required()
-        self._check_head()
+        if self._num_idle_bytes > MAX_HEAD_BYTES:  # what arrived with the head is counted too
+            check_length(self.url, self.headers)
+        check_head(self.parser, self.url, self.headers)
         self._is_in_head = False
         self._is_in_body = True
         self._num_idle_bytes = 0
-        super().on_headers_complete()
+        handler = self._routes.find(self.parser.get_method(), self.url)
+        if handler is None:
+            super().on_headers_complete()
+        else:
+            self._begin_exchange(handler)
         # What comes now are trailers, and not the application's business.
         self.headers = []
 
@@ -193,33 +217,30 @@ class StrictProtocol(HttpToolsProtocol):
         self._is_in_body = False
         super().on_message_complete()
 
+    def _begin_exchange(self, handler: Handler) -> None:
+        exchange = Exchange(
+            self,
+            dict(self.headers),
+            self.parser.get_method(),
+            keep_alive=self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1",
+            expects_continue=self.expect_100_continue,
+        )
+        # It can be what uvicorn does with a cycle.
+        cycle, app = cast(RequestResponseCycle, exchange), cast(ASGI3Application, handler)
+        is_first = self._is_idle
+        self.cycle = cycle
+        if is_first:
+            self._start_asgi_task(cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._current = cycle
         self._num_ahead_bytes = 0
         if self._is_leaving:
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
-
-    def _check_head(self) -> None:
-        headers = self.headers
-        if self._num_idle_bytes > MAX_HEAD_BYTES:  # what arrived with the head is counted too
-            num_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
-            if num_bytes > MAX_HEAD_BYTES:
-                raise head_too_long()
-        num_hosts = sum(name == b"host" for name, _ in headers)
-        if num_hosts > 1 or (num_hosts == 0 and self.parser.get_http_version() == "1.1"):
-            raise malformed("It needs one `Host` header.")
-        path = unquote(httptools.parse_url(self.url).path)
-        if "//" in path:
-            raise no_such_path(path)
-
-    def _head_without_upgrade(self) -> bytes:
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            raise malformed("There is no tunnel here.")
-        version = self.parser.get_http_version().encode()
-        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_seconds, self._head_is_late)
@@ -246,33 +267,23 @@ class StrictProtocol(HttpToolsProtocol):
             at_work.keep_alive = False  # what was sent ahead of its answer is unfit: close after it
             return
         if not self._is_in_body or (at_work is not None and not at_work.response_started):
-            self._answer(refusal)
+            self.transport.write(refusal_bytes(refusal, self.default_lines))
         if at_work is not None:
             _disconnect(at_work)
         self._linger()
 
-    def _answer(self, refusal: RefusedHeadError) -> None:
-        body = msgspec.json.encode(refusal.error.to_body())
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
-        ]
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        self.transport.write(b"".join([STATUS_LINE[refusal.status], *lines, b"\r\n", body]))
-
     def _linger(self) -> None:
         """Close our side, and the whole when the client has read it, or has had time to."""
-        self._unset_keepalive_if_required()
+        self._idle_alarm.close()
         self.flow.resume_reading()
         self.transport.write_eof()
         self._linger_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
 
-def _disconnect(cycle: RequestResponseCycle) -> None:
-    if not cycle.response_complete:
+def _disconnect(cycle: RequestResponseCycle | Exchange) -> None:
+    if isinstance(cycle, Exchange):
+        cycle.lose_client()
+    elif not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()
 

@@ -5,16 +5,14 @@ import gc
 from typing import Any
 
 import msgspec
-from litestar.types import Receive
 
-from gateway.inference.client import ClientGoneError
+from gateway.http.exchange import Exchange
+from gateway.http.headers import Headers
 from serving.errors import InvalidRequestError, PayloadTooLargeError
 from serving.sections import GatewaySettings
 
-Headers = dict[bytes, bytes]
 
-
-async def read_json(receive: Receive, headers: Headers, limits: GatewaySettings) -> dict[str, Any]:
+async def read_json(exchange: Exchange, limits: GatewaySettings) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
     A key that stands twice counts as its last value says, here and for the engine alike: what is
@@ -23,20 +21,15 @@ async def read_json(receive: Receive, headers: Headers, limits: GatewaySettings)
     Raises:
         InvalidRequestError: not application/json, too slow, or no JSON object in UTF-8.
         PayloadTooLargeError: longer than `max_body_bytes`, announced or not.
-        ClientGoneError: the client hung up in the middle.
     """
-    _check_headers(headers, limits.max_body_bytes)
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            raw = await _read(receive, limits.max_body_bytes)
-    except TimeoutError as error:
-        raise InvalidRequestError(
-            f"The body did not arrive within {limits.body_seconds:g} s.", code="body_timeout"
-        ) from error
-    return parse_object(raw)
+    _check_headers(exchange.headers, limits.max_body_bytes)
+    body = await _read(exchange, limits)
+    if len(body) > limits.max_body_bytes:
+        raise _too_large(limits.max_body_bytes)
+    return parse_object(body)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
+def parse_object(raw: bytes | bytearray) -> dict[str, Any]:
     """Return the JSON object that `raw` holds.
 
     Raises:
@@ -55,7 +48,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def _decode(raw: bytes) -> Any:
+def _decode(raw: bytes | bytearray) -> Any:
     # Nothing here can be garbage yet, and looking for it again and again would take most of the
     # time of a body of many small arrays.
     gc.disable()
@@ -80,20 +73,16 @@ def _check_headers(headers: Headers, max_bytes: int) -> None:
         raise _too_large(max_bytes)
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes:
-    pieces: list[bytes] = []
-    num_bytes = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        piece = message["body"]
-        num_bytes += len(piece)
-        if num_bytes > max_bytes:
-            raise _too_large(max_bytes)
-        pieces.append(piece)
-        if not message["more_body"]:
-            return b"".join(pieces)
+async def _read(exchange: Exchange, limits: GatewaySettings) -> bytearray:
+    if not exchange.more_body:  # a timer would cost more than all the rest
+        return await exchange.read_body(limits.max_body_bytes)
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await exchange.read_body(limits.max_body_bytes)
+    except TimeoutError as error:
+        raise InvalidRequestError(
+            f"The body did not arrive within {limits.body_seconds:g} s.", code="body_timeout"
+        ) from error
 
 
 def _malformed(reason: str) -> InvalidRequestError:

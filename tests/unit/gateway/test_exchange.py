@@ -1,0 +1,91 @@
+"""An exchange: what it writes, and whether its client takes it; and when one is told to come back."""
+
+import asyncio
+
+import pytest
+
+from gateway.http.exchange import Exchange
+from gateway.http.headers import error_headers
+from gateway.http.reply import Reply
+from serving.errors import RateLimitError
+from tests.wire import KeptWire
+
+
+async def test_patience_begins_anew_with_every_piece() -> None:
+    """However long an answer takes: only a piece that is not taken ends it."""
+    wire = KeptWire(unread_seconds=0.6)
+    wire.exchange.start(200, [])
+    for _ in range(4):
+        wire.flow.pause_writing()
+        asyncio.get_running_loop().call_later(0.2, wire.flow.resume_writing)
+        await wire.exchange.send(b"a")
+    await asyncio.sleep(0.7)  # the engine's silence is nobody's fault here
+    await wire.exchange.send(b"b")
+    wire.flow.pause_writing()
+    with pytest.raises(asyncio.CancelledError):
+        await wire.exchange.send(b"c")
+    assert wire.exchange.is_gone
+    assert wire.transport.is_closed
+    assert wire.body == b"1\r\na\r\n" * 4 + b"1\r\nb\r\n"
+
+
+async def test_a_cancellation_from_elsewhere_stays_one() -> None:
+    """The server's, at its end: it is not the client that has gone."""
+    wire = KeptWire()
+    waiting = asyncio.create_task(wire.exchange.run_asgi(wait_for_ever))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not wire.exchange.is_gone
+    assert wire.transport.is_closed
+
+
+async def test_a_client_that_hangs_up_ends_its_request() -> None:
+    """Before it begins, too; and nobody else hears of it."""
+    for num_steps in range(2):
+        wire = KeptWire()
+        waiting = asyncio.create_task(wire.exchange.run_asgi(wait_for_ever))
+        for _ in range(num_steps):
+            await asyncio.sleep(0)
+        wire.exchange.lose_client()
+        await waiting
+        assert wire.exchange.is_gone
+
+
+async def test_an_answer_is_as_long_as_was_announced() -> None:
+    """Or the client would take the next one for its rest."""
+    for piece in (b"abc", b"a"):
+        wire = KeptWire()
+        wire.exchange.start(200, [], 2)
+        with pytest.raises(ValueError, match="announced"):
+            await wire.exchange.send(piece, is_last=True)
+
+
+async def test_no_header_becomes_two() -> None:
+    """Not even if one of ours were taken from a client."""
+    for value in (b"a\r\nb: c", b"a\nb", b"a\r"):
+        with pytest.raises(ValueError, match="line end"):
+            KeptWire().exchange.start(200, [(b"x", value)])
+
+
+async def wait_for_ever(exchange: Exchange) -> None:
+    """Answer nothing."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"), [(0.0, b"1"), (0.2, b"1"), (1.0, b"1"), (1.2, b"2"), (2.5, b"3")]
+)
+def test_nobody_is_told_to_come_back_too_early(wait: float, told: bytes) -> None:
+    """Retry-After knows whole seconds only: they are rounded up, and never 0."""
+    error = RateLimitError("Too many.", retry_after=wait)
+    assert error_headers(error) == [(b"retry-after", told)]
+
+
+async def test_an_error_that_nobody_is_left_to_hear_is_none() -> None:
+    """The transport is closed already: nothing is raised, or a bug would be reported."""
+    wire = KeptWire()
+    wire.transport.close()
+    await Reply(wire.exchange).fail(RateLimitError("Too many."))
+    assert wire.transport.written == b""
