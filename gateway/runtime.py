@@ -71,7 +71,7 @@ class Runtime:
     pool_headers: Mapping[str, dict[str, str]]
     """Pool -> headers that its engines want, such as an upstream's own key."""
     background: tuple[asyncio.Task[None], ...]
-    """What has to run for as long as this worker does: proofs, catalogue, heartbeat."""
+    """What has to run for as long as this worker does: proofs, catalogue, heartbeat, metrics."""
 
     @property
     def catalog(self) -> Catalog:
@@ -147,11 +147,12 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         stack.push_async_callback(heartbeat.stop)
         background = [
             await stack.enter_async_context(_running(work))
-            for work in (prover.run(), follower.run(), heartbeat.run())
+            for work in (prover.run(), follower.run(), heartbeat.run(), metrics.run())
         ]
         if settings.gateway.workers > 1:
             # Others answer meanwhile; what this one has not proved, it would turn away.
             await follower.settle(_FIRST_PROOFS_SECONDS)
+        stack.callback(metrics.publish)
         stack.push_async_callback(_wait_for_last_records, traffic)
         yield Runtime(
             settings=settings,

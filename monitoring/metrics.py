@@ -1,35 +1,37 @@
 """Prometheus metrics, prefix `strop_`: built, not global, and right with several workers.
 
+What is counted for every request is told to a `ServedMetrics` and seen by Prometheus at the next
+`publish`: at once where this worker renders, within a second where another one does.
+
 With PROMETHEUS_MULTIPROC_DIR set, each worker writes files there and any worker's /metrics adds
 all of them up; the variable has to be set before prometheus_client is first imported.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from monitoring.series import Count, Durations, Families, Level
 from serving.types import InferenceStatus
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+_PUBLISH_SECONDS: Final = 1.0
 _SERVED = ("tenant", "alias", "release", "arm")
 _REPLICA = ("pool", "replica")
 _FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _INTER_TOKEN = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 5)
 _QUEUE = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _END_TO_END = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-
-_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
-_Mode = Literal["livesum", "livemin", "livemax", "mostrecent"]
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -40,11 +42,6 @@ class Served(msgspec.Struct, frozen=True):
     alias: str
     release: str
     arm: str
-
-    @property
-    def labels(self) -> tuple[str, str, str, str]:
-        """The values in the metrics' order."""
-        return self.tenant, self.alias, self.release, self.arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +56,106 @@ class ReplicaState:
     num_in_flight: int
 
 
-class _Series(dict[tuple[str, ...], _Metric]):
-    """A metric's series by their labels.
+class _ServedFamilies:
+    """The metrics that are told per what answered."""
 
-    `labels` of prometheus_client makes strings and takes a lock each time; this is for every token.
+    def __init__(self, make: Families) -> None:
+        self.requests = make.counter("requests", "Inferences ended.", (*_SERVED, "status"))
+        self.tokens = make.counter(
+            "tokens", "Tokens, as the engine counts them.", (*_SERVED, "direction")
+        )
+        self.cost = make.counter("cost", "Share of replicas' hours, at their price.", _SERVED)
+        self.first_token = make.seconds(
+            "first_token", "Until a stream's first.", _FIRST_TOKEN, _SERVED
+        )
+        self.inter_token = make.seconds("inter_token", "Between two events.", _INTER_TOKEN, _SERVED)
+        self.end_to_end = make.seconds(
+            "end_to_end", "From request to last byte.", _END_TO_END, (*_SERVED, "status")
+        )
+        self.in_flight = make.sum("in_flight", "Requests under way.", (*_SERVED, "pool"))
+        self.queued = make.sum("queued", "Requests that wait for room.", (*_SERVED, "pool"))
+        self.queue = make.seconds("queue", "Spent waiting for room.", _QUEUE, _SERVED)
+
+
+class ServedMetrics:
+    """What is told of the requests that one release answers in one pool, as one arm.
+
+    Not for use from several threads.
     """
 
-    def __init__(self, metric: _Metric) -> None:
-        super().__init__()
-        self._metric = metric
+    def __init__(self, families: _ServedFamilies, served: Served, pool: str) -> None:
+        labels = msgspec.structs.astuple(served)
+        self._in_flight = Level(families.in_flight, *labels, pool)
+        self._queued = Level(families.queued, *labels, pool)
+        self._queue = Durations(families.queue, *labels)
+        self._first_token = Durations(families.first_token, *labels)
+        self._gaps = Durations(families.inter_token, *labels)
+        self._prompt = Count(families.tokens, *labels, "prompt")
+        self._completion = Count(families.tokens, *labels, "completion")
+        self._cost = Count(families.cost, *labels)
+        self._ended = {
+            status: (
+                Count(families.requests, *labels, status.value),
+                Durations(families.end_to_end, *labels, status.value),
+            )
+            for status in InferenceStatus
+        }
 
-    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
-        series = self[labels] = self._metric.labels(*labels)
-        return series
+    def started(self) -> None:
+        """Count a request that begins."""
+        self._in_flight.amount += 1
+
+    def ended(self, status: InferenceStatus, end_to_end_seconds: float) -> None:
+        """Count a request that is over, however it ended."""
+        self._in_flight.amount -= 1
+        count, durations = self._ended[status]
+        count.amount += 1
+        durations.add(end_to_end_seconds)
+
+    def saw_first_token(self, seconds: float) -> None:
+        """Record how long a stream's first event took."""
+        self._first_token.add(seconds)
+
+    def saw_gap(self, seconds: float) -> None:
+        """Record the time between two events of a stream."""
+        self._gaps.add(seconds)
+
+    def used_tokens(self, prompt: int, completion: int) -> None:
+        """Count tokens in and out."""
+        self._prompt.amount += prompt
+        self._completion.amount += completion
+
+    def cost(self, amount: float) -> None:
+        """Count what an inference cost, in the currency of `price_per_gpu_hour`."""
+        self._cost.amount += amount
+
+    @contextmanager
+    def queueing(self) -> Iterator[None]:
+        """Count a request as waiting for room while the block runs."""
+        began_at = time.monotonic()
+        self._queued.amount += 1
+        try:
+            yield
+        finally:
+            self._queued.amount -= 1
+            self._queue.add(time.monotonic() - began_at)
+
+    def publish(self) -> None:
+        """Hand on what is new."""
+        for tally in (
+            self._in_flight,
+            self._queued,
+            self._queue,
+            self._first_token,
+            self._gaps,
+            self._prompt,
+            self._completion,
+            self._cost,
+        ):
+            tally.publish()
+        for count, durations in self._ended.values():
+            count.publish()
+            durations.publish()
 
 
 class Metrics:
@@ -79,62 +163,37 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = self._counter("requests", "Inferences ended.", (*_SERVED, "status"))
-        self._tokens = self._counter(
-            "tokens", "Tokens, as the engine counts them.", (*_SERVED, "direction")
-        )
-        self._cost = self._counter("cost", "Share of replicas' hours, at their price.", _SERVED)
-        self._first_token = self._seconds("first_token", "Until a stream's first.", _FIRST_TOKEN)
-        self._inter_token = self._seconds("inter_token", "Between two events.", _INTER_TOKEN)
-        self._end_to_end = self._seconds(
-            "end_to_end", "From request to last byte.", _END_TO_END, (*_SERVED, "status")
-        )
-        self._errors = self._counter("errors", "Errors answered to clients.", ("code",))
-        self._feedback = self._counter("feedback", "Ratings accepted.", ("rating",))
-        self._failures = self._counter("failures", "Caught, logged, gone on.", ("where",))
-        self._in_flight = self._sum("in_flight", "Requests under way.", (*_SERVED, "pool"))
-        self._queued = self._sum("queued", "Requests that wait for room.", (*_SERVED, "pool"))
-        self._queue = self._seconds("queue", "Spent waiting for room.", _QUEUE)
-        self._shed = self._counter("shed", "Requests sent away for want of room.", ("pool", "why"))
-        self._healthy = _Series(
-            self._gauge("replica_healthy", "Found so by all.", _REPLICA, "livemin")
-        )
-        self._ejected = _Series(
-            self._gauge("replica_ejected", "Found so by any.", _REPLICA, "livemax")
-        )
-        self._at_replica = self._sum("replica_in_flight", "Requests there now.", _REPLICA)
-        self._journal_bytes = self._newest("journal_bytes", "Size of the journal's segments.")
-        self._journal_unread = self._newest("journal_unread_bytes", "Not in the database yet.")
-        self._journal_lag = self._newest("journal_lag_seconds", "Age of the oldest of those.")
+        make = Families(self.registry)
+        self._families = _ServedFamilies(make)
+        self._served: dict[tuple[Served, str], ServedMetrics] = {}
+        self._errors = make.counter("errors", "Errors answered to clients.", ("code",))
+        self._feedback = make.counter("feedback", "Ratings accepted.", ("rating",))
+        self._failures = make.counter("failures", "Caught, logged, gone on.", ("where",))
+        self._shed = make.counter("shed", "Requests sent away for want of room.", ("pool", "why"))
+        self._healthy = make.gauge("replica_healthy", "Found so by all.", _REPLICA, "livemin")
+        self._ejected = make.gauge("replica_ejected", "Found so by any.", _REPLICA, "livemax")
+        self._at_replica = make.sum("replica_in_flight", "Requests there now.", _REPLICA)
+        self._journal_bytes = make.newest("journal_bytes", "Size of the journal's segments.")
+        self._journal_unread = make.newest("journal_unread_bytes", "Not in the database yet.")
+        self._journal_lag = make.newest("journal_lag_seconds", "Age of the oldest of those.")
 
-    def started(self, served: Served, pool: str) -> None:
-        """Count a request that begins."""
-        self._in_flight[*served.labels, pool].inc()
+    def of(self, served: Served, pool: str) -> ServedMetrics:
+        """Return what is told of the requests that `served` answers in a pool. Keep it."""
+        found = self._served.get((served, pool))
+        if found is None:
+            found = self._served[served, pool] = ServedMetrics(self._families, served, pool)
+        return found
 
-    def ended(
-        self, served: Served, pool: str, status: InferenceStatus, end_to_end_seconds: float
-    ) -> None:
-        """Count a request that is over, however it ended."""
-        self._in_flight[*served.labels, pool].dec()
-        self._requests[*served.labels, status.value].inc()
-        self._end_to_end[*served.labels, status.value].observe(end_to_end_seconds)
+    async def run(self) -> None:
+        """Publish until cancelled: other workers answer for this one, too."""
+        while True:
+            await asyncio.sleep(_PUBLISH_SECONDS)
+            self.publish()
 
-    def saw_first_token(self, served: Served, seconds: float) -> None:
-        """Record how long a stream's first event took."""
-        self._first_token[served.labels].observe(seconds)
-
-    def saw_gap(self, served: Served, seconds: float) -> None:
-        """Record the time between two events of a stream."""
-        self._inter_token[served.labels].observe(seconds)
-
-    def used_tokens(self, served: Served, prompt: int, completion: int) -> None:
-        """Count tokens in and out."""
-        self._tokens[*served.labels, "prompt"].inc(prompt)
-        self._tokens[*served.labels, "completion"].inc(completion)
-
-    def cost(self, served: Served, amount: float) -> None:
-        """Count what an inference cost, in the currency of `price_per_gpu_hour`."""
-        self._cost[served.labels].inc(amount)
+    def publish(self) -> None:
+        """Hand on what was told of requests since the last time."""
+        for served in self._served.values():
+            served.publish()
 
     def answered_error(self, code: str) -> None:
         """Count an error that a client got."""
@@ -143,16 +202,6 @@ class Metrics:
     def took_feedback(self, rating: str) -> None:
         """Count an accepted rating."""
         self._feedback[(rating,)].inc()
-
-    @contextmanager
-    def queueing(self, served: Served, pool: str) -> Iterator[None]:
-        """Count a request as waiting for room while the block runs."""
-        began_at = time.monotonic()
-        with self._queued[*served.labels, pool].track_inprogress():
-            try:
-                yield
-            finally:
-                self._queue[served.labels].observe(time.monotonic() - began_at)
 
     def shed(self, pool: str, why: str) -> None:
         """Count a request that was sent away because no engine of a pool had room."""
@@ -177,6 +226,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the exposition text: of all workers, where there are several."""
+        self.publish()
         folder = os.environ.get(MULTIPROCESS_VARIABLE)
         if folder is None:
             return generate_latest(self.registry)
@@ -184,33 +234,6 @@ class Metrics:
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call] # it has no annotations
         return generate_latest(everyone)
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> _Series[Counter]:
-        return _Series(Counter(f"strop_{name}", text, labels, registry=self.registry))
-
-    def _seconds(
-        self,
-        name: str,
-        text: str,
-        buckets: tuple[float, ...],
-        labels: tuple[str, ...] = _SERVED,
-    ) -> _Series[Histogram]:
-        return _Series(
-            Histogram(
-                f"strop_{name}_seconds", text, labels, registry=self.registry, buckets=buckets
-            )
-        )
-
-    def _sum(self, name: str, text: str, labels: tuple[str, ...]) -> _Series[Gauge]:
-        """Make a gauge that is what the living workers have together."""
-        return _Series(self._gauge(name, text, labels, "livesum"))
-
-    def _newest(self, name: str, text: str) -> Gauge:
-        """Make a gauge of what all workers see alike: whoever looked last knows."""
-        return self._gauge(name, text, (), "mostrecent")
-
-    def _gauge(self, name: str, text: str, labels: tuple[str, ...], mode: _Mode) -> Gauge:
-        return Gauge(f"strop_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
 
 
 def _forget_the_dead(folder: Path) -> None:

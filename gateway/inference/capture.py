@@ -44,6 +44,7 @@ class Capture:
         self.meter: Meter | None = None
         self.trace = trace
         self.served = order.served
+        self._served_metrics = runtime.metrics.of(self.served, order.choice.pool)
         self._order = order
         self._exchange = exchange
         self._admission = admission
@@ -61,7 +62,7 @@ class Capture:
         if self._order.is_logged:
             self._journal.append(_begin(self._order))
         self._traffic.enter(self._order.choice.adapter)
-        self._metrics.started(self.served, self._order.choice.pool)
+        self._served_metrics.started()
         return self
 
     def __exit__(
@@ -99,10 +100,10 @@ class Capture:
         now = time.monotonic()
         gap = self._times.add(now)
         if gap is None:
-            self._metrics.saw_first_token(self.served, now - self._begun_at)
+            self._served_metrics.saw_first_token(now - self._begun_at)
             self.trace.saw_first_token(now - self._begun_at)
         else:
-            self._metrics.saw_gap(self.served, gap)
+            self._served_metrics.saw_gap(gap)
 
     def finish(
         self, status: InferenceStatus, error: str | None = None, answer: bytes | None = None
@@ -117,13 +118,13 @@ class Capture:
         """
         self._is_finished = True
         seconds = time.monotonic() - self._begun_at
-        self._metrics.ended(self.served, self._order.choice.pool, status, seconds)
+        self._served_metrics.ended(status, seconds)
         self.trace.ended(status)
         if self._order.endpoint.is_recorded:
             self._charge(status, answer)
         busy_ms = self.meter.busy_ms if self.meter else None
         if self.meter and busy_ms is not None:
-            self._metrics.cost(self.served, self.meter.cost_of(busy_ms))
+            self._served_metrics.cost(self.meter.cost_of(busy_ms))
         if self._order.is_logged:
             self._write_end(status, error, seconds, busy_ms)
 
@@ -169,7 +170,7 @@ class Capture:
         if usage.prompt_tokens is not None:
             completion = usage.completion_tokens or 0
             self._admission.num_used = usage.prompt_tokens + completion
-            self._metrics.used_tokens(self.served, usage.prompt_tokens, completion)
+            self._served_metrics.used_tokens(usage.prompt_tokens, completion)
             self.trace.used_tokens(usage.prompt_tokens, completion)
         elif status in (InferenceStatus.CLIENT_ABORTED, InferenceStatus.OK):
             num_said = self._times.num_events or len(answer or b"") // BYTES_PER_TOKEN

@@ -71,7 +71,7 @@ class Dispatcher:
         """
         place = self._deal(wanted)
         if place is None:
-            with self._metrics.queueing(wanted.served, wanted.pool):
+            with self._metrics.of(wanted.served, wanted.pool).queueing():
                 place = await self._lanes[wanted.pool].wait(partial(self._deal, wanted))
         return place
 

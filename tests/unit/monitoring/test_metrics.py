@@ -16,7 +16,7 @@ LABELS = 'alias="support",arm="champion",release="2"'
 def test_two_workers_in_one_process_do_not_meet() -> None:
     """Nothing is global: each has its registry."""
     first, second = Metrics(), Metrics()
-    first.ended(SERVED, "default", InferenceStatus.OK, 0.2)
+    first.of(SERVED, "default").ended(InferenceStatus.OK, 0.2)
     line = f'strop_requests_total{{{LABELS},status="ok",tenant="acme"}} 1.0'
     assert line in first.render().decode()
     assert line not in second.render().decode()
@@ -25,14 +25,35 @@ def test_two_workers_in_one_process_do_not_meet() -> None:
 def test_times_and_tokens_carry_alias_release_and_arm() -> None:
     """Everything about an answer is told per what answered."""
     metrics = Metrics()
-    metrics.saw_first_token(SERVED, 0.02)
-    metrics.saw_gap(SERVED, 0.01)
-    metrics.used_tokens(SERVED, 7, 3)
+    served = metrics.of(SERVED, "default")
+    served.saw_first_token(0.02)
+    served.saw_gap(0.01)
+    served.used_tokens(7, 3)
     text = metrics.render().decode()
     for name in ("first_token", "inter_token"):
         assert f'strop_{name}_seconds_count{{{LABELS},tenant="acme"}} 1.0' in text
     assert 'direction="prompt",release="2",tenant="acme"} 7.0' in text
     assert 'direction="completion",release="2",tenant="acme"} 3.0' in text
+
+
+def test_what_is_told_is_added_up_until_somebody_looks() -> None:
+    """Each observation falls into its bucket, bounds included, and counts once however often one looks."""
+    metrics = Metrics()
+    served = metrics.of(SERVED, "default")
+    for seconds in (0.001, 0.01, 0.015, 0.02, 7):
+        served.saw_gap(seconds)
+    served.started()
+    for _ in range(2):
+        text = metrics.render().decode()
+        for bound, count in (("0.0025", 1), ("0.01", 2), ("0.02", 4), ("5.0", 4), ("+Inf", 5)):
+            line = f'strop_inter_token_seconds_bucket{{alias="support",arm="champion",le="{bound}",'
+            assert f'{line}release="2",tenant="acme"}} {count}.0' in text
+        assert f'strop_inter_token_seconds_sum{{{LABELS},tenant="acme"}} 7.046' in text
+        assert 'pool="default",release="2",tenant="acme"} 1.0' in text
+    served.ended(InferenceStatus.OK, 0.2)
+    text = metrics.render().decode()
+    assert f'strop_end_to_end_seconds_count{{{LABELS},status="ok",tenant="acme"}} 1.0' in text
+    assert 'pool="default",release="2",tenant="acme"} 0.0' in text
 
 
 def names(registry: CollectorRegistry) -> set[str]:
