@@ -178,7 +178,7 @@ class Capture:
 
     def _usage_in(self, answer: bytes) -> Usage:
         try:
-            found = msgspec.json.decode(answer, type=_Answer)
+            found = _ANSWERS.decode(answer)
         except ValueError:
             logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
             self._metrics.failed("usage")
@@ -193,6 +193,9 @@ class _Usable(msgspec.Struct):
 class _Answer(_Usable):
     response: _Usable | None = None
     """In the last event of /v1/responses."""
+
+
+_ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 class _EventTimes:

@@ -134,6 +134,8 @@ class Dispatcher:
 
     def _judge(self, place: Place, now: float) -> None:
         replica = place.replica
+        if place.is_well and replica not in self._standings:
+            return  # as nearly always
         before = self._standings.get(replica, Standing())
         if place.is_well is None:
             after = left_open(before) if place.is_trial else before

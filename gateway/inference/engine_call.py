@@ -2,16 +2,18 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Final
 
 from msgspec.structs import replace
 
+from gateway.http.reply import Reply
 from gateway.inference.capture import Capture
 from gateway.inference.dispatch import no_engine
 from gateway.inference.order import Order
 from gateway.inference.place import Place, Wanted
+from gateway.inference.reading import read_at_most
+from gateway.inference.relay import relay
 from gateway.runtime import Runtime
 from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
@@ -34,11 +36,7 @@ _NO_ROUTE: Final = re.compile(rb'\{\s*"(detail|error)"\s*:[^}]*"Not Found"[^}]*\
 _SAFE_TO_RETRY: Final = frozenset({UNREACHABLE, WENT_AWAY})
 
 
-PassOn = Callable[[UpstreamResponse], Awaitable[None]]
-"""Takes an answer whose body is unread to the client."""
-
-
-async def call_engine(runtime: Runtime, order: Order, capture: Capture, pass_on: PassOn) -> None:
+async def call_engine(runtime: Runtime, order: Order, capture: Capture, reply: Reply) -> None:
     """Get an answer that may go to the client, and have it passed on; hang up on leaving early.
 
     A second attempt is made, at another replica, when one cannot be reached, goes away before its
@@ -48,8 +46,10 @@ async def call_engine(runtime: Runtime, order: Order, capture: Capture, pass_on:
     Raises:
         UnavailableError: no proved replica, none reached, none with room, or it is overloaded.
         EngineTimeoutError: no head in time. Not tried again: it may still be at work.
-        EngineError: the engine failed, or its answer is not for the client.
+        EngineError: the engine failed, before its answer's end too, or its answer is not for the
+            client.
     """
+    ping_seconds = runtime.settings.gateway.ping_seconds
     wanted = _wanted(runtime, order, capture)
     while True:
         with (
@@ -62,8 +62,9 @@ async def call_engine(runtime: Runtime, order: Order, capture: Capture, pass_on:
             if response is not None:
                 with closing(response):
                     capture.answered(response.status)
-                    await _refuse_bad_status(response, capture)
-                    await pass_on(response)
+                    if not _is_the_clients(response.status):
+                        await _refuse(response, capture)
+                    await relay(response, order, capture, reply, ping_seconds)
                 return
         if wanted.tried:
             raise no_engine()
@@ -110,7 +111,7 @@ async def _ask(
     if response.status not in _NOT_THERE:
         return response
     with closing(response):
-        said = await _read(response, _MAX_ERROR_BYTES)
+        said = await read_at_most(response, _MAX_ERROR_BYTES)
     capture.answered(response.status)
     _refuse_missing_route(order, capture, response.status, said)
     if order.choice.adapter is None:
@@ -138,15 +139,17 @@ def _refuse_missing_route(order: Order, capture: Capture, status: int, said: byt
     )
 
 
-async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> None:
-    """Let pass what answers the client: success, and what the client did wrong."""
+def _is_the_clients(status: int) -> bool:
+    """Whether an answer is for the client: success, and what the client did wrong."""
+    if status < 400:
+        return 200 <= status < 300
+    return status < 500 and status not in _NOT_THE_CLIENTS_FAULT and status not in _OVERLOADED
+
+
+async def _refuse(response: UpstreamResponse, capture: Capture) -> None:
+    """Raise what the client gets in place of an answer that is not for it."""
+    await read_at_most(response, _MAX_ERROR_BYTES, capture.got)
     status = response.status
-    if 200 <= status < 300:
-        return
-    is_clients_fault = 400 <= status < 500 and status not in _NOT_THE_CLIENTS_FAULT
-    if is_clients_fault and status not in _OVERLOADED:
-        return
-    await read_recorded(response, capture, _MAX_ERROR_BYTES)
     if status in _OVERLOADED:
         raise UnavailableError(
             "The engine takes no more requests now. Try again in a moment.",
@@ -154,24 +157,6 @@ async def _refuse_bad_status(response: UpstreamResponse, capture: Capture) -> No
             retry_after=_retry_after(response),
         )
     raise EngineError(f"The engine answered with status {status}.")
-
-
-async def read_recorded(response: UpstreamResponse, capture: Capture, max_bytes: int) -> bytes:
-    """Return at most the first `max_bytes` of an answer's body; what came is recorded anyway."""
-    return await _read(response, max_bytes, capture.got)
-
-
-async def _read(
-    response: UpstreamResponse, max_bytes: int, got: Callable[[bytes], None] | None = None
-) -> bytes:
-    pieces: list[bytes] = []
-    num_bytes = 0
-    while num_bytes < max_bytes and (piece := await response.read()):
-        if got is not None:
-            got(piece)
-        pieces.append(piece)
-        num_bytes += len(piece)
-    return b"".join(pieces)[:max_bytes]
 
 
 def _retry_after(response: UpstreamResponse) -> float:

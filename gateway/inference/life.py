@@ -16,12 +16,10 @@ from gateway.http.reply import Reply, our_fault
 from gateway.inference.capture import Capture
 from gateway.inference.engine_call import call_engine
 from gateway.inference.order import Order, make_order
-from gateway.inference.relay import relay
 from gateway.policy.fields import Asked, authorise
 from gateway.quota.admission import Admission
 from gateway.runtime import Runtime
 from gateway.tracing.trace import Trace
-from gateway.upstream.protocol import UpstreamResponse
 from serving.errors import InvalidRequestError, StropError, UnavailableError
 from serving.routing.catalog import Principal
 from serving.routing.choose import choose
@@ -58,24 +56,22 @@ async def handle_inference(runtime: Runtime, endpoint: Endpoint, exchange: Excha
 async def _answer(
     runtime: Runtime, endpoint: Endpoint, exchange: Exchange, reply: Reply, trace: Trace
 ) -> None:
-    headers, limits = exchange.headers, runtime.settings.gateway
+    headers = exchange.headers
     api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
     principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
     # What is not authorised is let go of at once; it may be large.
-    asked = authorise(endpoint, await read_json(exchange, limits), principal.exceptions)
+    asked = authorise(
+        endpoint, await read_json(exchange, runtime.settings.gateway), principal.exceptions
+    )
     order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
     reply.headers = order.reply_headers
     trace.ordered(order)
-
-    async def pass_on(response: UpstreamResponse) -> None:
-        await relay(response, order, capture, reply, limits.ping_seconds)
-
     with (
         _admission(runtime, order, reply) as admission,
         Capture(runtime, order, exchange, admission, trace) as capture,
     ):
         await capture.secure()
-        await call_engine(runtime, order, capture, pass_on)
+        await call_engine(runtime, order, capture, reply)
 
 
 def _decide(

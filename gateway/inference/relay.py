@@ -5,10 +5,10 @@ from typing import Final
 from gateway.http.headers import RawHeaders
 from gateway.http.reply import Reply
 from gateway.inference.capture import Capture
-from gateway.inference.engine_call import read_recorded
 from gateway.inference.events import EventFilter
 from gateway.inference.order import Order
 from gateway.inference.pings import Pings
+from gateway.inference.reading import read_at_most
 from gateway.upstream.errors import WENT_AWAY
 from gateway.upstream.protocol import UpstreamResponse
 from serving.errors import EngineError
@@ -99,7 +99,7 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
 async def _relay_whole(
     response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, headers: RawHeaders
 ) -> None:
-    body = await read_recorded(response, capture, _MAX_WHOLE_BYTES)
+    body = await read_at_most(response, _MAX_WHOLE_BYTES, capture.got)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
     if response.status >= 400:
