@@ -1,10 +1,11 @@
 """Where a request goes: a URL taken apart, once for each of the few that a gateway calls."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from serving.errors import ConfigurationError
 
@@ -14,8 +15,7 @@ _PLAIN: Final = re.compile(r"[\x21-\x7e]+")
 _HOST: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, cache_hash=True):
     """What a connection is made to, and what it may be used again for."""
 
     host: str
@@ -24,8 +24,7 @@ class Origin:
     is_tls: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, cache_hash=True):
     """One place at an origin, as the request's head names it."""
 
     origin: Origin

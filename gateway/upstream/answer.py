@@ -1,4 +1,4 @@
-"""Reading an answer: bytes in as the network cuts them, a head and a body out. Does no I/O.
+"""Reading answers: bytes in as the network cuts them, heads and bodies out. Does no I/O.
 
 llhttp, which httptools wraps, is strict here: it refuses folded headers, bare line feeds, control
 characters, two lengths, a length beside chunks, and numbers that are too large.
@@ -9,20 +9,28 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.upstream.errors import not_http
-from gateway.upstream.headers import Headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of names and values, trailers among them; and of anything else that is not body."""
 
-_BODILESS: Final = frozenset({204, 304})
 
+class AnswerReader:
+    """Reads the answers to POSTs on one connection, one after the other.
 
-class Answer:
-    """One answer to a POST. Whatever the engine sends, `feed` raises EngineError or nothing."""
+    Whatever the engine sends, `feed` raises EngineError or nothing. After an error, or an answer
+    that `is_last`, there is no next one.
+    """
 
     def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Expect the next answer."""
         self.status = 0
-        self.headers = Headers(())
+        self.fields: dict[bytes, bytes] = {}
+        """The headers, names in lower case; one that came several times is joined with commas."""
         self.num_buffered = 0
         """Bytes of the body that nobody has taken yet."""
         self.is_begun = False
@@ -30,12 +38,9 @@ class Answer:
         self.is_complete = False
         self.is_last = False
         """Whether the connection ends with this answer."""
-        self._ends_with_connection = False
-        self._fields: list[tuple[bytes, bytes]] = []
         self._num_field_bytes = 0
         self._num_overhead_bytes = 0
-        self._pieces: list[bytes] = []
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._pieces.clear()
 
     def feed(self, data: bytes) -> None:
         """Read on. Bytes after the answer's end are ignored, and make it the last one.
@@ -43,10 +48,10 @@ class Answer:
         Raises:
             EngineError: this is no HTTP answer, or more head than is allowed.
         """
-        self.is_begun = True
-        if self._parser is None:
+        if self.is_complete:
             self.is_last = True
             return
+        self.is_begun = True
         num_before = self.num_buffered
         try:
             self._parser.feed_data(data)
@@ -54,18 +59,15 @@ class Answer:
             if not self.is_complete:
                 raise not_http(str(error.__context__ or error)) from error
             self.is_last = True
-        if self.is_complete:
-            # It holds our methods, and we hold it: without this, only the garbage collector
-            # would take the two apart.
-            self._parser = None
-        elif self.num_buffered == num_before:
-            self._count_overhead(len(data))
-        else:
+        if self.num_buffered > num_before:
             self._num_overhead_bytes = 0
+        elif not self.is_complete:
+            self._count_overhead(len(data))
 
     def end(self) -> None:
         """Note that the engine closed the connection: the way some bodies end."""
-        if self.is_head_complete and self._ends_with_connection:
+        is_framed = b"content-length" in self.fields or b"transfer-encoding" in self.fields
+        if self.is_head_complete and not is_framed:
             self.is_complete = True
 
     def take(self) -> bytes:
@@ -94,28 +96,31 @@ class Answer:
         self._num_field_bytes += len(name) + len(value)
         if self._num_field_bytes > MAX_HEAD_BYTES:
             raise ValueError(f"its head is longer than {MAX_HEAD_BYTES} bytes")
-        if not self.is_head_complete:
-            self._fields.append((name, value))
+        if self.is_head_complete:
+            return
+        name, value = name.lower(), value.strip(b" \t")
+        before = self.fields.get(name)
+        self.fields[name] = value if before is None else b"%b, %b" % (before, value)
 
     def on_headers_complete(self) -> None:
         """Take a final head; pass over an interim one, such as 100 Continue."""
-        assert self._parser is not None
-        self.status = self._parser.get_status_code()
-        self.headers = Headers(self._fields)
-        self._fields.clear()
-        is_framed = "content-length" in self.headers or "transfer-encoding" in self.headers
-        if self.status == 101 or not 100 <= self.status <= 599:
-            raise ValueError(f"status {self.status} does not answer a POST")
-        if self.status < 200:
-            if is_framed:
-                raise ValueError("an interim answer has no body")
+        status = self._parser.get_status_code()
+        if not 200 <= status <= 599:
+            self._pass_over(status)
             return
-        if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        if self.fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             raise ValueError("it is not sent in chunks but in an encoding of its own")
-        self._ends_with_connection = not is_framed and self.status not in _BODILESS
+        self.status = status
         self.is_last = not self._parser.should_keep_alive()
         self.is_head_complete = True
         self._num_overhead_bytes = 0
+
+    def _pass_over(self, status: int) -> None:
+        if status == 101 or not 100 <= status <= 199:
+            raise ValueError(f"status {status} does not answer a POST")
+        if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
+            raise ValueError("an interim answer has no body")
+        self.fields.clear()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece until it is taken."""

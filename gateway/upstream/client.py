@@ -1,16 +1,15 @@
 """`Upstream` on sockets: a pool of connections, a call on one of them, its answer."""
 
-import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.upstream.answer import Answer
+from gateway.upstream.call import ask
 from gateway.upstream.connection import Connection
 from gateway.upstream.errors import went_away
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
-from gateway.upstream.request import write_head, write_pieces
+from gateway.upstream.request import write_head
 from serving.errors import EngineError
 from serving.target import Target, parse_target
 
@@ -41,17 +40,16 @@ class SocketUpstream:
         """POST `body` to `url` and return the answer once its head is here."""
         target = parse_target(url)
         head = write_head(target, headers, len(body))
-        idle = self.pool.take_idle(target.origin)
-        if idle is None:
-            fresh = await self.pool.connect(target.origin, deadlines.connect)
-            return await self._ask(fresh, head, body, deadlines)
+        connection = self.pool.take_idle(target.origin)
+        if connection is None:
+            connection = await self.pool.connect(target.origin, deadlines.connect)
         try:
-            return await self._ask(idle, head, body, deadlines)
+            return await ask(self.pool, connection, head, body, deadlines)
         except EngineError:
-            if not idle.lost_the_race:
+            if not connection.lost_the_race:
                 raise
         fresh = await self._connect_again(target, deadlines)
-        return await self._ask(fresh, head, body, deadlines)
+        return await ask(self.pool, fresh, head, body, deadlines)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -71,53 +69,3 @@ class SocketUpstream:
         except EngineError as error:
             # Not UNREACHABLE, which promises that nothing was sent.
             raise went_away() from error
-
-    async def _ask(
-        self, connection: Connection, head: bytes, body: bytes, deadlines: Deadlines
-    ) -> UpstreamResponse:
-        due = asyncio.get_running_loop().time() + deadlines.first_byte
-        try:
-            answer = await connection.ask(write_pieces(head, body), due)
-        except BaseException:
-            connection.abort()
-            raise
-        return _Response(self.pool, connection, answer, due, deadlines.idle)
-
-
-class _Response:
-    """An answer on its way. Its own iterator: a generator left in the middle would need closing."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        connection: Connection,
-        answer: Answer,
-        first_byte_due: float,
-        idle_seconds: float,
-    ) -> None:
-        self.status = answer.status
-        self.headers = answer.headers
-        self._pool = pool
-        self._connection: Connection | None = connection
-        self._due: float | None = first_byte_due
-        self._idle_seconds = idle_seconds
-        self._loop = asyncio.get_running_loop()
-
-    async def read(self) -> bytes:
-        if self._connection is None:
-            return b""
-        due = self._loop.time() + self._idle_seconds if self._due is None else self._due
-        try:
-            piece = await self._connection.read(due)
-        except BaseException:
-            self.close()
-            raise
-        if not piece:
-            self.close()
-        self._due = None
-        return piece
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._pool.put_back(self._connection)
-            self._connection = None

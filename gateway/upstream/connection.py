@@ -5,12 +5,11 @@ that task, and it looks what is new.
 """
 
 import asyncio
-from collections.abc import Iterable
 from typing import Final, cast
 
 from gateway.upstream import errors
 from gateway.upstream.alarm import Alarm
-from gateway.upstream.answer import Answer
+from gateway.upstream.answer import AnswerReader
 from serving.errors import EngineError
 from serving.target import Origin
 
@@ -27,80 +26,85 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, origin: Origin, living: set["Connection"]) -> None:
         self.origin = origin
-        self.idle_since = 0.0
-        """When its last call ended, in the loop's time."""
+        self.answer = AnswerReader()
+        """What has come in answer to the call."""
+        self.is_writing_paused = False
+        """Whether the engine is behind with reading."""
+        self.is_request_sent = False
+        """Whether the engine has all of the call's request, or will have."""
         self.lost_the_race = False
         """Whether the engine closed it for idleness just when a request was sent."""
         self._living = living
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        """Whose time all deadlines are in."""
         self._alarm = Alarm(self._give_up)
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport
         self._failure: EngineError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._answer: Answer | None = None
-        self._asked_at = 0.0
+        self._called_at = 0.0
+        self._idle_since = 0.0
+        self._is_called = False
         self._is_first_call = True
-        self._is_request_sent = False
         self._is_reading_paused = False
-        self._is_writing_paused = False
 
     @property
     def is_usable(self) -> bool:
         """Whether nothing speaks against another call."""
-        return self._failure is None and self._answer is None
+        return self._failure is None and not self._is_called
 
-    async def ask(self, pieces: Iterable[bytes | memoryview], due: float) -> Answer:
-        """Send a request; return its answer once the head is there.
+    @property
+    def idle_seconds(self) -> float:
+        """Since when it has had nothing to do, in seconds."""
+        return self.loop.time() - self._idle_since
 
-        An engine may answer before it has read all, with a refusal: then the rest stays unsent.
+    def begin(self) -> AnswerReader:
+        """Begin a call; return what reads its answer."""
+        assert self.is_usable
+        self._is_called = True
+        self._called_at = self.loop.time()
+        self.is_request_sent = False
+        self.answer.begin()
+        return self.answer
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Send this, unless the connection has ended."""
+        if self._failure is None:
+            self._transport.write(piece)
+
+    def wait(self, due: float) -> asyncio.Future[None]:
+        """Return what is done as soon as something happens.
 
         Args:
-            pieces: what to write, piece by piece.
             due: until when to wait, in the loop's time.
 
         Raises:
-            EngineTimeoutError: no head by then.
+            EngineTimeoutError: it was waited for in vain.
             EngineError: the engine went away, or sent no HTTP.
         """
-        assert self.is_usable
-        answer = self._answer = Answer()
-        self._asked_at = self._loop.time()
-        self._is_request_sent = await self._send(pieces, answer, due)
-        while not answer.is_head_complete:
-            await self._wait(due)
-        return answer
+        if self._failure is not None:
+            raise self._failure
+        self._alarm.set(due)
+        self._waiter = self.loop.create_future()
+        return self._waiter
 
-    async def read(self, due: float) -> bytes:
-        """Return what has come of the body, at least a byte; b"" at its end.
-
-        Args:
-            due: until when to wait, in the loop's time.
-
-        Raises:
-            EngineTimeoutError: nothing by then.
-            EngineError: the engine went away before the end, or sent no HTTP.
-        """
-        answer = self._answer
-        assert answer is not None
-        while not answer.num_buffered:
-            if answer.is_complete:
-                return b""
-            await self._wait(due)
-        self._resume_reading()
-        return answer.take()
+    def take(self) -> bytes:
+        """Return what has come of the answer's body since the last time."""
+        if self._is_reading_paused:
+            self._resume_reading()
+        return self.answer.take()
 
     def finish(self) -> bool:
         """End the call; return whether the connection is fit for another one."""
-        answer, self._answer = self._answer, None
+        self._is_called = False
         self._is_first_call = False
-        self._resume_reading()
-        self.idle_since = self._loop.time()
+        self._idle_since = self.loop.time()
+        if self._is_reading_paused:
+            self._resume_reading()
         return (
-            answer is not None
-            and answer.is_complete
-            and not answer.is_last
-            and self._is_request_sent
+            self.answer.is_complete
+            and not self.answer.is_last
+            and self.is_request_sent
             and self._failure is None
             and self._transport.get_write_buffer_size() == 0
         )
@@ -113,30 +117,10 @@ class Connection(asyncio.Protocol):
         """Wait until the socket is gone."""
         await self._closed.wait()
 
-    async def _send(self, pieces: Iterable[bytes | memoryview], answer: Answer, due: float) -> bool:
-        """Write no faster than the engine reads; return whether all was written."""
-        for piece in pieces:
-            while self._is_writing_paused and not answer.is_head_complete:
-                await self._wait(due)
-            if answer.is_head_complete or self._failure is not None:
-                return False
-            self._transport.write(piece)
-        return True
-
-    async def _wait(self, due: float) -> None:
-        """Wait until something happens; raise what ended the connection, if that did."""
-        if self._failure is not None:
-            raise self._failure
-        self._alarm.set(due)
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _give_up(self) -> None:
         if self._waiter is not None:
@@ -155,9 +139,9 @@ class Connection(asyncio.Protocol):
             self._is_reading_paused = True
 
     def _resume_reading(self) -> None:
-        if self._is_reading_paused and not self._transport.is_closing():
-            self._transport.resume_reading()
         self._is_reading_paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # What follows is called by the event loop.
 
@@ -171,10 +155,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and no further when the reader lags; what nobody asked for ends it all."""
-        answer = self._answer
-        if answer is None:
+        if not self._is_called:
             self.abort()
             return
+        answer = self.answer
         try:
             answer.feed(data)
         except EngineError as error:
@@ -197,11 +181,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Write no more for now: the engine does not read."""
-        self._is_writing_paused = True
+        self.is_writing_paused = True
 
     def resume_writing(self) -> None:
         """Write on."""
-        self._is_writing_paused = False
+        self.is_writing_paused = False
         self._wake()
 
     def _end(self, reason: Exception | None) -> None:
@@ -209,13 +193,12 @@ class Connection(asyncio.Protocol):
             return
         self._failure = errors.went_away()
         self._failure.__cause__ = reason
-        answer = self._answer
-        if answer is not None:
+        if self._is_called:
             if reason is None:
-                answer.end()
+                self.answer.end()
             self.lost_the_race = (
                 not self._is_first_call
-                and not answer.is_begun
-                and self._loop.time() - self._asked_at < _RACE_SECONDS
+                and not self.answer.is_begun
+                and self.loop.time() - self._called_at < _RACE_SECONDS
             )
         self._wake()

@@ -1,24 +1,20 @@
 """The headers of an answer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 
 class Headers(Mapping[str, str]):
-    """Headers by name, in any case; one that came several times is joined with commas."""
+    """Headers by name, in any case. Text is made of one when it is asked for: hardly any is."""
 
-    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        self._by_name: dict[str, str] = {}
-        for raw_name, raw_value in fields:
-            name = raw_name.decode("latin-1").lower()
-            value = raw_value.strip(b" \t").decode("latin-1")
-            before = self._by_name.get(name)
-            self._by_name[name] = value if before is None else f"{before}, {value}"
+    def __init__(self, fields: Mapping[bytes, bytes]) -> None:
+        """Take them by names in lower case."""
+        self._fields = fields
 
     def __getitem__(self, name: str) -> str:
-        return self._by_name[name.lower()]
+        return self._fields[name.lower().encode()].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
+        return (name.decode("latin-1") for name in self._fields)
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._fields)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections import deque
+from collections import defaultdict, deque
 
 from gateway.upstream.connection import Connection
 from gateway.upstream.errors import connecting, unreachable
@@ -26,7 +26,7 @@ class Pool:
         self._max_idle = max_idle
         self._tls = tls
         self._living: set[Connection] = set()
-        self._idle: dict[Origin, deque[Connection]] = {}
+        self._idle: defaultdict[Origin, deque[Connection]] = defaultdict(deque)
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -43,10 +43,9 @@ class Pool:
     def take_idle(self, origin: Origin) -> Connection | None:
         """Return an open connection that was used not long ago, if there is one."""
         idle = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - self._idle_seconds
         while idle:
             connection = idle.pop()
-            if connection.is_usable and connection.idle_since > oldest:
+            if self._is_fresh(connection):
                 return connection
             connection.abort()
         return None
@@ -76,7 +75,7 @@ class Pool:
         if not connection.finish() or self._is_closed:
             connection.abort()
             return
-        idle = self._idle.setdefault(connection.origin, deque())
+        idle = self._idle[connection.origin]
         idle.append(connection)
         if len(idle) > self._max_idle:
             idle.popleft().abort()
@@ -102,14 +101,16 @@ class Pool:
     def _sweep(self) -> None:
         """Close what has been idle for too long; come again while anything is idle."""
         self._sweeper = None
-        oldest = asyncio.get_running_loop().time() - self._idle_seconds
         for origin, idle in list(self._idle.items()):
-            while idle and not (idle[0].is_usable and idle[0].idle_since > oldest):
+            while idle and not self._is_fresh(idle[0]):
                 idle.popleft().abort()
             if not idle:
                 del self._idle[origin]
         if self._idle:
             self._sweep_later()
+
+    def _is_fresh(self, connection: Connection) -> bool:
+        return connection.is_usable and connection.idle_seconds < self._idle_seconds
 
     def _trusted(self) -> ssl.SSLContext:
         """Return the TLS context, made when first needed: reading the certificates takes a while."""

@@ -33,7 +33,9 @@ class UpstreamResponse(Protocol):
         """The headers; look-up ignores case."""
 
     async def read(self) -> bytes:
-        """Return what has come of the body, at least a byte; b"" at its end.
+        """Return what has come of the body since the last time, at least a byte; b"" at its end.
+
+        Waits only if nothing has.
 
         Raises:
             EngineTimeoutError: the next piece did not come in time.

@@ -1,7 +1,9 @@
 """Writing a request: a head that cannot be split, a body in pieces that can be held back."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from serving.errors import ConfigurationError
@@ -28,27 +30,43 @@ def write_head(target: Target, headers: Mapping[str, str], num_body_bytes: int) 
     Raises:
         ConfigurationError: a header is ours to send, or holds what HTTP forbids.
     """
+    form = _form(target, tuple(headers))
+    if not _VALUE.fullmatch("".join(headers.values())):
+        raise _unfit(next(name for name in headers if not _VALUE.fullmatch(headers[name])))
+    return (form % (num_body_bytes, *headers.values())).encode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _form(target: Target, names: tuple[str, ...]) -> str:
+    """Return a head with its values left out: the same for every call that differs in those."""
+    for name in names:
+        if not _NAME.fullmatch(name) or name.lower() in _OURS:
+            raise _unfit(name)
     lines = [
         f"POST {target.path} HTTP/1.1",
         f"host: {target.authority}",
         "accept-encoding: identity",
         "user-agent: strop",
-        f"content-length: {num_body_bytes}",
+        *("content-length: \0", *(f"{name}: \0" for name in names)),
     ]
-    for name, value in headers.items():
-        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)) or name.lower() in _OURS:
-            # Not its value: it may be a key.
-            raise ConfigurationError(f"The header {name!r} cannot be sent to an engine.")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+    return "\r\n".join([*lines, "\r\n"]).replace("%", "%%").replace("\0", "%s")
 
 
-def write_pieces(head: bytes, body: bytes) -> Iterator[bytes | memoryview]:
-    """Yield what to write, one piece at a time; a small request is a single piece.
+def _unfit(name: str) -> ConfigurationError:
+    # Not its value: it may be a key.
+    return ConfigurationError(f"The header {name!r} cannot be sent to an engine.")
+
+
+def write_pieces(head: bytes, body: bytes) -> Iterable[bytes | memoryview]:
+    """Return what to write, one piece at a time; a small request is a single piece.
 
     More than that at once would only fill the transport's buffer, out of reach of back-pressure.
     """
-    yield head + body[:_PIECE_BYTES]
-    rest = memoryview(body)[_PIECE_BYTES:]
+    if len(body) <= _PIECE_BYTES:
+        return (head + body,)
+    return chain((head + body[:_PIECE_BYTES],), _cut(memoryview(body)[_PIECE_BYTES:]))
+
+
+def _cut(rest: memoryview) -> Iterator[memoryview]:
     for start in range(0, len(rest), _PIECE_BYTES):
         yield rest[start : start + _PIECE_BYTES]

@@ -2,7 +2,7 @@
 
 import io
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
@@ -64,11 +64,11 @@ class _AiohttpResponse:
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         with _translated():
-            async for chunk in self._response.content.iter_any():
-                self._expect_the_next_within_idle()
-                yield chunk
+            piece = await self._response.content.readany()
+        self._expect_the_next_within_idle()
+        return piece
 
     def close(self) -> None:
         self._response.close()

@@ -33,7 +33,13 @@ async def call(
 async def read(response: UpstreamResponse) -> bytes:
     """Read an answer to its end."""
     with closing(response):
-        return b"".join([chunk async for chunk in response.chunks()])
+        return b"".join([piece async for piece in pieces_of(response)])
+
+
+async def pieces_of(response: UpstreamResponse) -> AsyncIterator[bytes]:
+    """Read piece by piece."""
+    while piece := await response.read():
+        yield piece
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -71,7 +77,7 @@ async def test_a_piece_is_here_before_the_next_is_sent(
     """Nothing is collected: the first piece arrives although the second never does."""
     engine.script = lambda _: Answer(pieces=[b"first", Fault.STALL])
     with closing(await call(upstream, engine)) as response:
-        assert await anext(response.chunks()) == b"first"
+        assert await response.read() == b"first"
 
 
 async def test_compressed_bytes_stay_as_they_are(upstream: Upstream, engine: FakeEngine) -> None:
@@ -124,10 +130,9 @@ async def test_gone_in_the_middle(
     """A body cut short is never taken for a whole one; what came before the cut is there."""
     engine.script = lambda _: Answer(pieces=[b"half", 0.05, fault, b"gone"], is_chunked=is_chunked)
     with closing(await call(upstream, engine)) as response:
-        chunks = response.chunks()
-        got = await anext(chunks)
+        got = await response.read()
         with pytest.raises(EngineError) as caught:
-            await anext(chunks)
+            await response.read()
     assert got == b"half"
     assert caught.value.code == WENT_AWAY
 
@@ -151,10 +156,9 @@ async def test_silence_between_pieces_times_out(upstream: Upstream, engine: Fake
     """An engine that falls silent in the middle is given up, and told."""
     engine.script = lambda _: Answer(pieces=[b"first", Fault.STALL])
     with closing(await call(upstream, engine, Deadlines(first_byte=30, idle=0.2))) as response:
-        chunks = response.chunks()
-        assert await anext(chunks) == b"first"
+        assert await response.read() == b"first"
         with pytest.raises(EngineTimeoutError):
-            await anext(chunks)
+            await response.read()
     await until(lambda: engine.num_hung_up == 1)
 
 
@@ -162,7 +166,7 @@ async def test_closing_early_hangs_up(upstream: Upstream, engine: FakeEngine) ->
     """Closing an answer in the middle closes the connection, so the engine stops."""
     engine.script = lambda _: Answer(pieces=[b"first", Fault.STALL])
     with closing(await call(upstream, engine)) as response:
-        await anext(response.chunks())
+        await response.read()
     await until(lambda: engine.num_hung_up == 1)
 
 

@@ -1,0 +1,74 @@
+"""One call on a connection: the request written, its answer awaited and read."""
+
+from gateway.upstream.connection import Connection
+from gateway.upstream.headers import Headers
+from gateway.upstream.pool import Pool
+from gateway.upstream.protocol import Deadlines
+from gateway.upstream.request import write_pieces
+
+
+async def ask(
+    pool: Pool, connection: Connection, head: bytes, body: bytes, deadlines: Deadlines
+) -> "Response":
+    """Send a request, no faster than the engine reads; return its answer once the head is there.
+
+    An engine may answer before it has read all, with a refusal: then the rest stays unsent.
+
+    Raises:
+        EngineTimeoutError: no head in time.
+        EngineError: the engine went away, or sent no HTTP.
+    """
+    answer = connection.begin()
+    due = connection.loop.time() + deadlines.first_byte
+    try:
+        for piece in write_pieces(head, body):
+            while connection.is_writing_paused and not answer.is_head_complete:
+                await connection.wait(due)
+            if answer.is_head_complete:
+                break
+            connection.write(piece)
+        else:
+            connection.is_request_sent = True
+        while not answer.is_head_complete:
+            await connection.wait(due)
+    except BaseException:
+        connection.abort()
+        raise
+    return Response(pool, connection, due, deadlines.idle)
+
+
+class Response:
+    """An answer on its way; gives its connection back at the end."""
+
+    def __init__(
+        self, pool: Pool, connection: Connection, first_byte_due: float, idle_seconds: float
+    ) -> None:
+        self.status = connection.answer.status
+        self.headers = Headers(connection.answer.fields)
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._due: float | None = first_byte_due
+        self._idle_seconds = idle_seconds
+
+    async def read(self) -> bytes:
+        connection = self._connection
+        if connection is None:
+            return b""
+        answer = connection.answer
+        due = self._due or connection.loop.time() + self._idle_seconds
+        try:
+            while not (answer.num_buffered or answer.is_complete):
+                await connection.wait(due)
+        except BaseException:
+            self.close()
+            raise
+        self._due = None
+        piece = connection.take()
+        if answer.is_complete:
+            self.close()
+        return piece
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._pool.put_back(self._connection)
+            self._connection = None
