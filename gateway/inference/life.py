@@ -59,19 +59,18 @@ async def _answer(
     headers = exchange.headers
     api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
     principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
-    # What is not authorised is let go of at once; it may be large.
-    asked = authorise(
-        endpoint, await read_json(exchange, runtime.settings.gateway), principal.exceptions
-    )
-    order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
-    reply.headers = order.reply_headers
-    trace.ordered(order)
-    with (
-        _admission(runtime, order, reply) as admission,
-        Capture(runtime, order, exchange, admission, trace) as capture,
-    ):
-        await capture.secure()
-        await call_engine(runtime, order, capture, reply)
+    with Admission(runtime.quotas, principal, runtime.catalog.usage, reply.headers) as admission:
+        # What is not authorised is let go of at once; it may be large.
+        asked = authorise(
+            endpoint, await read_json(exchange, runtime.settings.gateway), principal.exceptions
+        )
+        order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
+        reply.headers += order.reply_headers
+        trace.ordered(order)
+        admission.reserve(order.choice.alias, order.num_tokens)
+        with Capture(runtime, order, exchange, admission, trace) as capture:
+            await capture.secure()
+            await call_engine(runtime, order, capture, reply)
 
 
 def _decide(
@@ -92,17 +91,6 @@ def _decide(
         asked=asked,
         choice=choice,
         conversation=conversation,
-    )
-
-
-def _admission(runtime: Runtime, order: Order, reply: Reply) -> Admission:
-    return Admission(
-        runtime.quotas,
-        order.principal,
-        order.choice.alias,
-        runtime.catalog.usage,
-        order.num_prompt_tokens + order.num_answer_tokens,
-        reply.headers,
     )
 
 

@@ -62,7 +62,7 @@ class Meter:
     def __enter__(self) -> Self:
         with self._row as row:
             self._began_at = self._go_on(row)
-            row.begin(0)
+            row.begin()
         return self
 
     def __exit__(

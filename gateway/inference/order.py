@@ -38,6 +38,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The most that it may have; an estimate where neither client nor release says so."""
 
     @property
+    def num_tokens(self) -> int:
+        """What it will probably use."""
+        return self.num_prompt_tokens + self.num_answer_tokens
+
+    @property
     def served(self) -> Served:
         """The labels of this request's metrics."""
         alias, release = self.choice.alias, self.choice.release

@@ -9,13 +9,25 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from math import ceil
 from types import TracebackType
+from typing import Final, NoReturn
 
-from gateway.quota.rules import Limit, Refusal, Standing, decide, left, reservable, taken
+from gateway.quota.rules import (
+    Limit,
+    Refusal,
+    given_back,
+    left,
+    missing_ns,
+    reservable,
+    taken,
+    wait_ns,
+)
 from gateway.quota.table import MONTH, REQUESTS_FULL_AT, SPENT, TOKENS_FULL_AT, Row, SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
 from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota, month_number
 
 Headers = list[tuple[bytes, bytes]]
+
+_SOON_SECONDS: Final = 1.0
 
 
 class Quotas:
@@ -50,17 +62,21 @@ class Quotas:
 
 
 class Admission:
-    """One request's place: `with admission:` is its life at the engines.
+    """One request's place: `with admission:` is its life.
+
+    Entering takes what needs no look at the request: a place among those at once, and one of the
+    requests a minute. `reserve` takes the rest as soon as it is known what is asked of whom. What
+    it refuses is given back whole; a request that fails for anything else has been one.
 
     Set `num_used` before the end: the tokens that count, as far as they are known.
 
     Raises:
-        RateLimitError: on entering: a limit a minute, or that of requests at once, is reached.
-        InsufficientQuotaError: on entering: the key's or the alias's budget is used up.
+        RateLimitError: on entering: a limit of requests, a minute or at once, is reached.
+        InsufficientQuotaError: on entering: the key's budget is used up.
+        UnavailableError: on entering: the disk has no room to count a key's first request.
     """
 
     __slots__ = (
-        "_alias",
         "_alias_row",
         "_headers",
         "_key_row",
@@ -73,41 +89,46 @@ class Admission:
     )
 
     def __init__(
-        self,
-        quotas: Quotas,
-        principal: Principal,
-        alias: Alias | None,
-        usage: MonthlyUsage,
-        num_tokens: int,
-        headers: Headers,
+        self, quotas: Quotas, principal: Principal, usage: MonthlyUsage, headers: Headers
     ) -> None:
         """Ask for a place.
 
         Args:
             quotas: this worker's.
             principal: who asks.
-            alias: what is asked for; None: a base model.
             usage: what the database has counted this month.
-            num_tokens: what the request will probably use.
-            headers: the answer's; entering adds what is left.
+            headers: the answer's. What is left is added when all is taken, or with a refusal.
         """
         self.num_used = 0
         self._quotas = quotas
         self._principal = principal
         self._quota = principal.quota
-        self._alias = alias if alias is not None and alias.budget is not None else None
         self._usage = usage
-        self._num_reserved = reservable(principal.quota, num_tokens)
         self._headers = headers
+        self._num_reserved = 0
         self._key_row: Row | None = None
         self._alias_row: Row | None = None
 
     def __enter__(self) -> "Admission":
-        if self._alias is not None:
-            self._check_alias(self._alias)
         if self._quota is not UNLIMITED:
             self._take_place()
         return self
+
+    def reserve(self, alias: Alias | None, num_tokens: int) -> None:
+        """Take tokens, once in a request's life.
+
+        Args:
+            alias: what is asked for; None: a base model.
+            num_tokens: what the request will probably use.
+
+        Raises:
+            RateLimitError: the key's tokens of this minute are used up.
+            InsufficientQuotaError: the alias's budget is used up.
+        """
+        if alias is not None and alias.budget is not None:
+            self._check_alias(alias, alias.budget)
+        if self._key_row is not None:
+            self._take_tokens(self._key_row, num_tokens)
 
     def __exit__(
         self,
@@ -119,70 +140,100 @@ class Admission:
             self._leave_place(self._key_row)
         if self._alias_row is not None and self.num_used:
             with self._alias_row as row:
-                _spend(row, self._quotas.month, self.num_used)
-
-    def _check_alias(self, alias: Alias) -> None:
-        self._alias_row = self._quotas.table.row(f"alias/{alias.id}")
-        month = self._quotas.month
-        with self._alias_row as row:
-            spent = _catch_up(row, month, _counted(self._usage, month, alias.id))
-        if alias.budget is not None and spent >= alias.budget:
-            words = f"The model {alias.name!r} has used its {alias.budget} tokens of this month."
-            raise InsufficientQuotaError(words, retry_after=self._quotas.seconds_left)
+                _spend(row.cells, self._quotas.month, self.num_used)
 
     def _take_place(self) -> None:
         now = self._quotas.clock()
-        key_row = self._quotas.table.row(self._principal.key_id)
-        with key_row as row:
-            standing = self._standing(row)
-            refusal = decide(self._quota, standing, now, self._num_reserved)
-            if refusal is not None and refusal.limit in (Limit.CONCURRENCY, Limit.TOKENS):
+        row = self._quotas.table.row(self._principal.key_id)
+        row.lock()
+        try:
+            refusal = self._try_place(row, now)
+            if refusal is not None and refusal.limit is Limit.CONCURRENCY:
                 row.forget_dead_workers()
-                standing = self._standing(row)
-                refusal = decide(self._quota, standing, now, self._num_reserved)
-            if refusal is None:
-                standing = self._begin(row, standing, now)
-                self._key_row = key_row
-        self._headers.extend(quota_headers(self._quota, standing, now))
+                refusal = self._try_place(row, now)
+        finally:
+            row.unlock()
         if refusal is not None:
-            raise self._error(refusal)
+            self._refuse(row, refusal, now)
+        self._key_row = row
 
-    def _standing(self, row: Row) -> Standing:
-        quota, num_spent = self._quota, 0
-        if quota.budget is not None:
-            month = self._quotas.month
-            counted = _counted(self._usage, month, self._principal.key_id)
-            num_spent = _catch_up(row, month, counted)
-        return Standing(
-            row[REQUESTS_FULL_AT],
-            row[TOKENS_FULL_AT],
-            0 if quota.concurrency is None else row.num_running,
-            0 if quota.tpm is None else row.num_reserved,
-            num_spent,
-        )
+    def _try_place(self, row: Row, now: int) -> Refusal | None:
+        """Take a place, or say why not. What cannot be waited for within the minute comes first."""
+        quota, cells = self._quota, row.cells
+        if quota.budget is not None and self._num_spent(cells) >= quota.budget:
+            return Refusal(Limit.BUDGET, _SOON_SECONDS)
+        if quota.concurrency is not None and row.num_running >= quota.concurrency:
+            return Refusal(Limit.CONCURRENCY, _SOON_SECONDS)
+        if quota.rpm is not None:
+            full_at = taken(cells[REQUESTS_FULL_AT], now, quota.rpm, 1)
+            if wait := wait_ns(full_at, now):
+                return Refusal(Limit.REQUESTS, wait / 10**9)
+            cells[REQUESTS_FULL_AT] = full_at
+        row.begin()
+        return None
 
-    def _begin(self, row: Row, before: Standing, now: int) -> Standing:
-        row.begin(self._num_reserved)
-        full_at = before.requests_full_at
-        if self._quota.rpm is not None:
-            full_at = row[REQUESTS_FULL_AT] = taken(full_at, now, self._quota.rpm, 1)
-        reserved = before.num_reserved + self._num_reserved
-        return Standing(
-            full_at, before.tokens_full_at, before.num_running, reserved, before.num_spent
-        )
+    def _num_spent(self, cells: memoryview) -> int:
+        month, usage = self._quotas.month, self._usage
+        counted = usage.by_key.get(self._principal.key_id, 0) if usage.month == month else 0
+        return _catch_up(cells, month, counted)
 
-    def _leave_place(self, key_row: Row) -> None:
-        quota, num_used = self._quota, self.num_used
+    def _check_alias(self, alias: Alias, budget: int) -> None:
+        quotas, usage = self._quotas, self._usage
+        month = quotas.month
+        row = quotas.table.row(f"alias/{alias.id}")
+        with row:
+            counted = usage.by_alias.get(alias.id, 0) if usage.month == month else 0
+            spent = _catch_up(row.cells, month, counted)
+        if spent >= budget:
+            self._give_back_request()
+            words = f"The model {alias.name!r} has used its {budget} tokens of this month."
+            raise InsufficientQuotaError(words, retry_after=quotas.seconds_left)
+        self._alias_row = row
+
+    def _take_tokens(self, row: Row, num_tokens: int) -> None:
+        now, tpm = self._quotas.clock(), self._quota.tpm
+        if tpm is not None:
+            num_tokens = reservable(tpm, num_tokens)
+            row.lock()
+            try:
+                refusal = _try_tokens(row, tpm, num_tokens, now)
+                if refusal is not None:
+                    row.forget_dead_workers()
+                    refusal = _try_tokens(row, tpm, num_tokens, now)
+            finally:
+                row.unlock()
+            if refusal is not None:
+                self._give_back_request()
+                self._refuse(row, refusal, now)
+            self._num_reserved = num_tokens
+        self._headers.extend(quota_headers(self._quota, row, now))
+
+    def _give_back_request(self) -> None:
+        """Have a refusal cost nothing: whoever comes again when told must not find another one."""
+        if self._key_row is not None and self._quota.rpm is not None:
+            with self._key_row as row:
+                full_at = row.cells[REQUESTS_FULL_AT]
+                row.cells[REQUESTS_FULL_AT] = given_back(full_at, self._quota.rpm, 1)
+
+    def _leave_place(self, row: Row) -> None:
+        quota, cells = self._quota, row.cells
         if quota.tpm is None and quota.budget is None:
-            key_row.end(0)  # a cell of this worker's own: nobody else writes it
+            row.end(0)  # a cell of this worker's own: nobody else writes it
             return
-        with key_row as row:
+        row.lock()
+        try:
             if quota.tpm is not None:
                 now = self._quotas.clock()
-                row[TOKENS_FULL_AT] = taken(row[TOKENS_FULL_AT], now, quota.tpm, num_used)
+                cells[TOKENS_FULL_AT] = taken(cells[TOKENS_FULL_AT], now, quota.tpm, self.num_used)
             if quota.budget is not None:
-                _spend(row, self._quotas.month, num_used)
+                _spend(cells, self._quotas.month, self.num_used)
             row.end(self._num_reserved)
+        finally:
+            row.unlock()
+
+    def _refuse(self, row: Row, refusal: Refusal, now: int) -> NoReturn:
+        self._headers.extend(quota_headers(self._quota, row, now))
+        raise self._error(refusal)
 
     def _error(self, refusal: Refusal) -> RateLimitError:
         quota, wait = self._quota, refusal.wait_seconds
@@ -197,51 +248,48 @@ class Admission:
         return RateLimitError(f"{words} Try again in {ceil(wait * 10) / 10} s.", retry_after=wait)
 
 
-def quota_headers(quota: Quota, standing: Standing, now: int) -> Headers:
+def quota_headers(quota: Quota, row: Row, now: int) -> Headers:
     """Return what is left of the minute, by the names that OpenAI gives it."""
     headers: Headers = []
     if quota.rpm is not None:
-        full_at = standing.requests_full_at
+        missing = missing_ns(row.cells[REQUESTS_FULL_AT], now)
         headers += (
             (b"x-ratelimit-limit-requests", b"%d" % quota.rpm),
-            (b"x-ratelimit-remaining-requests", b"%d" % left(full_at, now, quota.rpm)),
-            (b"x-ratelimit-reset-requests", _seconds(full_at - now)),
+            (b"x-ratelimit-remaining-requests", b"%d" % left(missing, quota.rpm)),
+            (b"x-ratelimit-reset-requests", b"%dms" % -(-missing // 10**6)),
         )
     if quota.tpm is not None:
-        full_at = standing.tokens_full_at
-        remaining = left(full_at, now, quota.tpm) - standing.num_reserved
+        missing = missing_ns(row.cells[TOKENS_FULL_AT], now)
+        remaining = left(missing, quota.tpm) - row.num_reserved
         headers += (
             (b"x-ratelimit-limit-tokens", b"%d" % quota.tpm),
             (b"x-ratelimit-remaining-tokens", b"%d" % remaining if remaining > 0 else b"0"),
-            (b"x-ratelimit-reset-tokens", _seconds(full_at - now)),
+            (b"x-ratelimit-reset-tokens", b"%dms" % -(-missing // 10**6)),
         )
     return headers
 
 
-def _seconds(nanoseconds: int) -> bytes:
-    return b"%dms" % -(-nanoseconds // 10**6) if nanoseconds > 0 else b"0ms"
+def _try_tokens(row: Row, tpm: int, num_tokens: int, now: int) -> Refusal | None:
+    """Reserve tokens, or say why not."""
+    together = row.num_reserved + num_tokens
+    if wait := wait_ns(taken(row.cells[TOKENS_FULL_AT], now, tpm, together), now):
+        return Refusal(Limit.TOKENS, wait / 10**9)
+    row.reserve(num_tokens)
+    return None
 
 
-def _counted(usage: MonthlyUsage, month: int, holder: str | int) -> int:
-    """Return what the database has counted, if it is of this month."""
-    if usage.month != month:
-        return 0
-    found = usage.by_key.get(holder) if isinstance(holder, str) else usage.by_alias.get(holder)
-    return found or 0
-
-
-def _catch_up(row: Row, month: int, counted: int) -> int:
+def _catch_up(cells: memoryview, month: int, counted: int) -> int:
     """Return what was spent this month: as counted, or as seen here, where that is more."""
-    is_of_month = row[MONTH] == month
-    seen = row[SPENT] if is_of_month else 0
+    is_of_month = cells[MONTH] == month
+    seen = cells[SPENT] if is_of_month else 0
     if is_of_month and seen >= counted:
         return seen
-    row[MONTH], row[SPENT] = month, counted
+    cells[MONTH], cells[SPENT] = month, counted
     return counted
 
 
-def _spend(row: Row, month: int, num_tokens: int) -> None:
-    if row[MONTH] == month:
-        row[SPENT] += num_tokens
+def _spend(cells: memoryview, month: int, num_tokens: int) -> None:
+    if cells[MONTH] == month:
+        cells[SPENT] += num_tokens
     else:
-        row[MONTH], row[SPENT] = month, num_tokens
+        cells[MONTH], cells[SPENT] = month, num_tokens

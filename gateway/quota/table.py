@@ -17,6 +17,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -94,6 +95,8 @@ class SharedTable:
 
     def close(self) -> None:
         """Let go of everything; what this worker counted is forgotten by the others."""
+        for row in self._rows.values():
+            row.cells.release()
         self.cells.release()
         self._memory.close()
         self._open_file.close()
@@ -145,6 +148,8 @@ class SharedTable:
                 code="no_room_for_limits",
                 retry_after=10,
             ) from error
+        for row in self._rows.values():
+            row.follow()
         old_cells.release()
         old_memory.close()
 
@@ -169,61 +174,75 @@ class SharedTable:
 
 
 class Row:
-    """One key's or alias's cells; `with row:` is its lock, inside of which they may be used."""
+    """One key's or alias's cells; `with row:` is its lock, inside of which they may be used.
+
+    `lock` and `unlock` are the same for those who count microseconds.
+    """
+
+    __slots__ = ("_reserved", "_running", "_start", "_table", "cells", "lock", "unlock")
 
     def __init__(self, table: SharedTable, file: int, start: int) -> None:
+        self.cells = table.cells[start : start + _ROW_CELLS]
         self._table = table
-        self._file = file
         self._start = start
-        self._running = start + _FIRST_RUNNING + table.column
-        self._reserved = start + _FIRST_RESERVED + table.column
-        self._lock = flock(fcntl.F_WRLCK, start * _CELL_BYTES)
-        self._unlock = flock(fcntl.F_UNLCK, start * _CELL_BYTES)
+        self._running = _FIRST_RUNNING + table.column
+        self._reserved = _FIRST_RESERVED + table.column
+        byte = start * _CELL_BYTES
+        # Waits for who holds it: some microseconds.
+        self.lock = partial(fcntl.fcntl, file, fcntl.F_OFD_SETLKW, flock(fcntl.F_WRLCK, byte))
+        self.unlock = partial(fcntl.fcntl, file, fcntl.F_OFD_SETLKW, flock(fcntl.F_UNLCK, byte))
+
+    def follow(self) -> None:
+        """Go on where the table is mapped now; whoever still has the old cells must not use them."""
+        self.cells.release()
+        self.cells = self._table.cells[self._start : self._start + _ROW_CELLS]
 
     def __enter__(self) -> "Row":
-        # Waits for who holds it: some microseconds.
-        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, self._lock)
+        self.lock()
         return self
 
     def __exit__(self, *_: object) -> None:
-        fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, self._unlock)
+        self.unlock()
 
     def __getitem__(self, cell: int) -> int:
-        return self._table.cells[self._start + cell]
+        return self.cells[cell]
 
     def __setitem__(self, cell: int, value: int) -> None:
-        self._table.cells[self._start + cell] = value
+        self.cells[cell] = value
 
     @property
     def num_running(self) -> int:
         """Requests of all workers."""
-        first = self._start + _FIRST_RUNNING
-        return sum(self._table.cells[first : first + self._table.num_columns])
+        num_columns = self._table.cells[_NUM_COLUMNS]
+        return sum(self.cells[_FIRST_RUNNING : _FIRST_RUNNING + num_columns])
 
     @property
     def num_reserved(self) -> int:
         """Tokens that all workers' requests reserve."""
-        first = self._start + _FIRST_RESERVED
-        return sum(self._table.cells[first : first + self._table.num_columns])
+        num_columns = self._table.cells[_NUM_COLUMNS]
+        return sum(self.cells[_FIRST_RESERVED : _FIRST_RESERVED + num_columns])
 
-    def begin(self, num_reserved: int) -> None:
+    def begin(self) -> None:
         """Count a request of this worker."""
-        self._table.cells[self._running] += 1
-        self._table.cells[self._reserved] += num_reserved
+        self.cells[self._running] += 1
+
+    def reserve(self, num_tokens: int) -> None:
+        """Add to what requests of this worker reserve."""
+        self.cells[self._reserved] += num_tokens
 
     def end(self, num_reserved: int) -> None:
         """Count it no more. What is reserved goes first: a death in between leaves it findable."""
-        self._table.cells[self._reserved] -= num_reserved
-        self._table.cells[self._running] -= 1
+        self.cells[self._reserved] -= num_reserved
+        self.cells[self._running] -= 1
 
     def forget_dead_workers(self) -> None:
         """Take out what workers had running that live no more."""
-        cells = self._table.cells
+        cells = self.cells
         for column in range(self._table.num_columns):
-            running = self._start + _FIRST_RUNNING + column
+            running = _FIRST_RUNNING + column
             if cells[running] and not self._table.is_alive(column):
                 cells[running] = 0
-                cells[self._start + _FIRST_RESERVED + column] = 0
+                cells[_FIRST_RESERVED + column] = 0
 
 
 def flock(kind: int, first: int, count: int = 1) -> bytes:

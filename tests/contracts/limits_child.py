@@ -37,9 +37,10 @@ def main() -> None:
 
 def _take(quotas: Quotas, principal: Principal, held: list[Admission], *, until: float) -> None:
     while time.monotonic() < until:
-        admission = Admission(quotas, principal, None, MonthlyUsage(), 10, [])
+        admission = Admission(quotas, principal, MonthlyUsage(), [])
         try:
             admission.__enter__()
+            admission.reserve(None, 10)
         except RateLimitError:
             continue
         held.append(admission)

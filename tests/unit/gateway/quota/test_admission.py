@@ -1,11 +1,12 @@
 """A request's place in its key's quota, with several workers' tables on one file."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from annotated_types import Le
 
 from gateway.quota.admission import Admission, Headers, Quotas
 from gateway.quota.table import SharedTable
@@ -18,7 +19,6 @@ from serving.routing.catalog import (
     Release,
     month_number,
 )
-from serving.sections import GatewaySettings
 from serving.types import Role, Task
 
 SECOND = 10**9
@@ -71,16 +71,12 @@ def start(tmp_path: Path, clock: Clock) -> Iterator[Start]:
         table.close()
 
 
-def test_every_worker_can_be_replaced_while_it_leaves(start: Start) -> None:
-    """However many there may be, a new one finds a column for what it counts."""
-    (bound,) = [
-        rule.le for rule in GatewaySettings.model_fields["workers"].metadata if isinstance(rule, Le)
-    ]
-    assert isinstance(bound, int)
-    columns = {start().table.column for _ in range(2 * bound)}
-    assert len(columns) == 2 * bound
+def owner(quota: Quota, key: str = "key_a") -> Principal:
+    """Return whose key has that quota."""
+    return Principal(key_id=key, tenant="acme", role=Role.APP, quota=quota)
 
 
+@contextmanager
 def ask(
     quotas: Quotas,
     quota: Quota,
@@ -90,11 +86,12 @@ def ask(
     alias: Alias | None = None,
     usage: MonthlyUsage | None = None,
     headers: Headers | None = None,
-) -> Admission:
-    """Ask for a place."""
-    principal = Principal(key_id=key, tenant="acme", role=Role.APP, quota=quota)
+) -> Iterator[Admission]:
+    """Be a request, from its entry on."""
     told = [] if headers is None else headers
-    return Admission(quotas, principal, alias, usage or MonthlyUsage(), num_tokens, told)
+    with Admission(quotas, owner(quota, key), usage or MonthlyUsage(), told) as admission:
+        admission.reserve(alias, num_tokens)
+        yield admission
 
 
 def test_requests_at_once_are_counted_over_workers(start: Start) -> None:
@@ -217,11 +214,60 @@ def test_a_refused_request_takes_nothing(start: Start) -> None:
         assert dict(headers)[b"x-ratelimit-remaining-tokens"] == b"95"
 
 
+def test_what_is_refused_for_its_tokens_is_no_request(start: Start) -> None:
+    """A key that comes again when it was told to finds its request a minute still there."""
+    quotas = start()
+    quota = Quota(rpm=2, tpm=100)
+    with ask(quotas, quota, num_tokens=100):
+        for alias in (None, replace(ALIAS, budget=0)):
+            headers: Headers = []
+            with pytest.raises(RateLimitError):
+                ask(quotas, quota, num_tokens=1, alias=alias, headers=headers).__enter__()
+            assert dict(headers).get(b"x-ratelimit-remaining-requests", b"1") == b"1"
+        with pytest.raises(RateLimitError, match="tokens"):
+            ask(quotas, quota, num_tokens=1).__enter__()
+
+
+def test_a_request_counts_before_anybody_looks_at_it(start: Start) -> None:
+    """Its place and its minute's share are taken on entering: bad ones cost as much as good ones."""
+    quotas = start()
+    principal = owner(Quota(rpm=2, concurrency=1, tpm=100))
+    with Admission(quotas, principal, MonthlyUsage(), []), pytest.raises(RateLimitError):
+        Admission(quotas, principal, MonthlyUsage(), []).__enter__()
+    with pytest.raises(ValueError, match="bad"), Admission(quotas, principal, MonthlyUsage(), []):
+        raise ValueError("bad")
+    headers: Headers = []
+    with pytest.raises(RateLimitError, match="2 requests a minute"):
+        Admission(quotas, principal, MonthlyUsage(), headers).__enter__()
+    assert dict(headers)[b"x-ratelimit-remaining-requests"] == b"0"
+    assert dict(headers)[b"x-ratelimit-remaining-tokens"] == b"100"
+
+
+def test_each_limit_refuses_in_its_turn(start: Start) -> None:
+    """What cannot be waited for within the minute comes first."""
+    quotas = start()
+    quota = Quota(rpm=1, tpm=1, concurrency=1, budget=1)
+    running = Admission(quotas, owner(quota), MonthlyUsage(), []).__enter__()
+    running.reserve(None, 1)
+    counted = MonthlyUsage(month=month_number(EVE), by_key={"key_a": 1})
+    for name, words in (
+        ("budget", "tokens of this month"),
+        ("concurrency", "running at once"),
+        ("rpm", "requests a minute"),
+        ("tpm", "tokens a minute"),
+    ):
+        with pytest.raises(RateLimitError, match=words):
+            ask(quotas, quota, num_tokens=1, usage=counted).__enter__()
+        quota = replace(quota, **{name: None})
+    with ask(quotas, Quota(), num_tokens=1, usage=counted):
+        pass
+
+
 def test_a_worker_that_is_gone_holds_no_place(start: Start) -> None:
     """Its places are free at once, and its column is clean for whoever gets it next."""
     first, second = start(), start()
     quota = Quota(concurrency=1, tpm=100)
-    ask(second, quota, num_tokens=100).__enter__()
+    Admission(second, owner(quota), MonthlyUsage(), []).__enter__().reserve(None, 100)
     with pytest.raises(RateLimitError):
         ask(first, quota).__enter__()
     second.table.close()
@@ -241,13 +287,3 @@ def test_alone_again_a_worker_begins_anew(start: Start) -> None:
     quotas.table.close()
     with ask(start(), Quota(rpm=1)):
         pass
-
-
-def test_there_is_a_row_for_everybody(start: Start) -> None:
-    """The file grows; workers that mapped it before find the new rows."""
-    first, second = start(), start()
-    names = [f"key_{number}" for number in range(600)]
-    for name in names:
-        first.table.row(name)[1] = hash(name)
-    assert all(second.table.row(name)[1] == hash(name) for name in reversed(names))
-    assert second.table.row("another")[1] == 0

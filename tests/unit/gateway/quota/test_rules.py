@@ -5,15 +5,13 @@ from hypothesis import strategies as st
 
 from gateway.quota.rules import (
     MINUTE_NS,
-    Limit,
-    Standing,
-    decide,
+    given_back,
     left,
+    missing_ns,
     reservable,
     taken,
     wait_ns,
 )
-from serving.routing.catalog import UNLIMITED, Quota
 
 SECOND = 10**9
 limits = st.integers(1, 10**6)
@@ -28,8 +26,9 @@ def test_no_window_sees_more_than_limit_and_burst(limit: int, gaps: list[int], t
     for gap in gaps:
         now += gap
         for _ in range(tries):
-            if not wait_ns(full_at, now, limit, 1):
-                full_at = taken(full_at, now, limit, 1)
+            full_with_it = taken(full_at, now, limit, 1)
+            if not wait_ns(full_with_it, now):
+                full_at = full_with_it
                 admitted.append(now)
     for first, begin in enumerate(admitted):
         for last in range(first, len(admitted)):
@@ -43,11 +42,12 @@ def test_no_window_sees_more_than_limit_and_burst(limit: int, gaps: list[int], t
 def test_whoever_waits_as_told_is_served(limit: int, full_at: int, now: int, cost: int) -> None:
     """The wait that a refusal names is the shortest, and after it the request fits."""
     cost = min(cost, limit)
-    wait = wait_ns(full_at, now, limit, cost)
-    assert not wait_ns(full_at, now + wait, limit, cost)
+    wait = wait_ns(taken(full_at, now, limit, cost), now)
+    assert not wait_ns(taken(full_at, now + wait, limit, cost), now + wait)
     if wait:
-        assert wait_ns(full_at, now + wait - 1, limit, cost) == 1
-    assert left(full_at, now + wait, limit) >= cost - 1
+        just_before = now + wait - 1
+        assert wait_ns(taken(full_at, just_before, limit, cost), just_before) == 1
+    assert left(missing_ns(full_at, now + wait), limit) >= cost - 1
 
 
 @given(limit=limits, debt=st.integers(0, 10**7))
@@ -55,23 +55,34 @@ def test_a_debt_is_paid_by_waiting(limit: int, debt: int) -> None:
     """A request that used more than was there holds the next ones up, and not for ever."""
     now = 10**15
     full_at = taken(0, now, limit, limit + debt)
-    assert left(full_at, now, limit) == 0
-    assert not wait_ns(full_at, full_at, limit, limit)
+    assert left(missing_ns(full_at, now), limit) == 0
+    assert not wait_ns(taken(full_at, full_at, limit, limit), full_at)
+
+
+@given(limit=limits, missing=st.integers(0, MINUTE_NS), cost=limits, others=limits)
+def test_what_is_given_back_was_never_taken(
+    limit: int, missing: int, cost: int, others: int
+) -> None:
+    """Whatever others take meanwhile; to the nanosecond in a bucket that was not full."""
+    now = 10**15
+    without = taken(now + missing, now, limit, others)
+    full_at = taken(taken(now + missing, now, limit, cost), now, limit, others)
+    assert given_back(full_at, limit, cost) == without
 
 
 class TokenKey:
     """A key with `tpm` as admissions treat it: reserve, run, settle."""
 
     def __init__(self, tpm: int) -> None:
-        self.quota = Quota(tpm=tpm)
+        self.tpm = tpm
         self.full_at = 0
         self.running: list[int] = []
 
     def ask(self, now: int, num_tokens: int) -> bool:
         """Begin a request if it may."""
-        reserved = reservable(self.quota, num_tokens)
-        standing = Standing(tokens_full_at=self.full_at, num_reserved=sum(self.running))
-        is_admitted = decide(self.quota, standing, now, reserved) is None
+        reserved = reservable(self.tpm, num_tokens)
+        together = sum(self.running) + reserved
+        is_admitted = not wait_ns(taken(self.full_at, now, self.tpm, together), now)
         if is_admitted:
             self.running.append(reserved)
         return is_admitted
@@ -79,8 +90,7 @@ class TokenKey:
     def settle(self, now: int, share: float) -> int:
         """End the oldest request; return what it used, at most what it reserved."""
         used = int(self.running.pop(0) * share)
-        assert self.quota.tpm is not None
-        self.full_at = taken(self.full_at, now, self.quota.tpm, used)
+        self.full_at = taken(self.full_at, now, self.tpm, used)
         return used
 
 
@@ -122,28 +132,3 @@ def test_an_idle_key_is_always_served(tpm: int, num_tokens: int) -> None:
     """However large the request, and however small the limit: it reserves all there is."""
     key = TokenKey(tpm)
     assert key.ask(10**15, num_tokens)
-
-
-def test_each_limit_refuses_in_its_turn() -> None:
-    """What cannot be waited for within the minute comes first."""
-    everything = Quota(rpm=1, tpm=1, concurrency=1, budget=1)
-    full = Standing(2 * MINUTE_NS, 2 * MINUTE_NS, num_running=1, num_reserved=1, num_spent=1)
-    seen = []
-    for name, limit in (
-        ("budget", Limit.BUDGET),
-        ("concurrency", Limit.CONCURRENCY),
-        ("rpm", Limit.REQUESTS),
-        ("tpm", Limit.TOKENS),
-    ):
-        refusal = decide(everything, full, MINUTE_NS, 1)
-        assert refusal is not None
-        assert refusal.wait_seconds > 0
-        seen.append(refusal.limit is limit)
-        everything = Quota(
-            **{
-                key: getattr(everything, key) if key != name else None
-                for key in ("rpm", "tpm", "concurrency", "budget")
-            }
-        )
-    assert seen == [True] * 4
-    assert decide(UNLIMITED, full, MINUTE_NS, 10**9) is None
