@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from serving.store.database import reason_of
@@ -59,7 +60,7 @@ async def run_once(job: Job) -> None:
 
 def log_failure(what: str, error: Exception) -> str:
     """Log a failure that is tried again; return its words, which hold no row of the database."""
-    if isinstance(error, DBAPIError):
+    if isinstance(error, DBAPIError | psycopg.Error):
         words = f"the database said: {reason_of(error)}"
         # Without its traceback, which quotes rows, and with them prompts.
         _logger.error("%s, it is tried again; %s", what, words)

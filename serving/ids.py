@@ -18,7 +18,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from serving.errors import ConfigurationError, NotFoundError
 ID_LENGTH: Final = 48
 _MAC_BYTES: Final = 10
 _NOT_LOGGED: Final = 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 PREFIXES: Final = ("chatcmpl-", "cmpl-", "resp_", "msg_", "embd-")
 
 
@@ -126,12 +127,28 @@ def strip_prefix(text: str) -> str:
 
 
 def begun_at(inference_id: str) -> datetime:
-    """Return when the id was made: UTC, to the millisecond. The id is taken as ours."""
-    raw = base64.b32hexdecode(inference_id[:16].upper())
-    milliseconds = int.from_bytes(raw[:6], "big")
-    # Integer arithmetic: the partition key has to come out the same every time.
-    seconds, rest = divmod(milliseconds, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+    """Return when the id was made: UTC, to the millisecond. The id is taken as ours.
+
+    Raises:
+        ValueError: it has no time, so it is none of ours.
+    """
+    if len(inference_id) != ID_LENGTH or not (inference_id.isascii() and inference_id.isalnum()):
+        raise ValueError(f"{inference_id!r:.100} is no inference id")
+    # Ten digits of base 32 hold 50 bits; the time is in the first 48 of them.
+    return moment_of(int(inference_id[:10], 32) >> 2)
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """Return a time that is told in milliseconds since 1970.
+
+    Raises:
+        ValueError: it is outside of what a date can be.
+    """
+    try:
+        # Integer arithmetic: a partition key has to come out the same every time.
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError as error:
+        raise ValueError(f"{milliseconds} ms since 1970 is no date: {error}") from error
 
 
 def tenant_tag(tenant: str) -> bytes:

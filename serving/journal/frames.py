@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
+import msgspec
+
 from serving.journal.records import FRAME_HEAD_BYTES, MAGIC, MAX_PAYLOAD_BYTES
 
 _HEAD = struct.Struct("<II")
@@ -21,8 +23,7 @@ class Tail(StrEnum):
     DAMAGED = "damaged"  # bytes that no writer of this version wrote
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """A payload whose checksum was right."""
 
     offset: int

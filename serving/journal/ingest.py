@@ -20,8 +20,9 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+import psycopg
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -32,6 +33,7 @@ from serving.journal.reader import (
     Reading,
     Reject,
     age_of_oldest,
+    days_of,
     keep_reject,
     read_entries,
     rows_of,
@@ -102,7 +104,8 @@ async def ingest(database: Database, folder: Path) -> IngestReport:
     """Bring everything that the folder's segments hold into the database.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away or full; nothing is lost, try again.
+        sqlalchemy.exc.DBAPIError, psycopg.Error: the database is away or full; nothing is lost, try
+            again.
         ConflictError: somebody ingests the same segments from elsewhere.
     """
     report = IngestReport()
@@ -158,8 +161,7 @@ async def _store(
     database: Database, progress: Progress, reading: Reading, report: IngestReport
 ) -> None:
     """Store what was read, in one transaction with the offset after it."""
-    begins = rows_of(reading.entries).begins
-    await ensure_partitions(database, {row["begun_at"].date() for row in begins})
+    await ensure_partitions(database, days_of(reading.entries))
     async with database.session() as session:
         await _advance(session, progress, reading)
         written, refused = await _write_or_isolate(session, reading.entries)
@@ -182,7 +184,7 @@ async def _write_or_isolate(
     try:
         async with session.begin_nested():
             return await write_rows(session, rows_of(entries)), []
-    except DBAPIError as error:
+    except (DBAPIError, psycopg.Error) as error:
         if not _is_fault_of_data(error):
             raise
         if len(entries) == 1:
@@ -193,10 +195,11 @@ async def _write_or_isolate(
     return first + second, first_refused + second_refused
 
 
-def _is_fault_of_data(error: DBAPIError) -> bool:
+def _is_fault_of_data(error: DBAPIError | psycopg.Error) -> bool:
     """Whether a row is to blame, and not the server: trying again would not help."""
-    is_over_a_limit = str(getattr(error.orig, "sqlstate", None)).startswith("54")
-    return isinstance(error, DataError | IntegrityError) or is_over_a_limit
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    is_over_a_limit = str(getattr(cause, "sqlstate", None)).startswith("54")
+    return isinstance(cause, psycopg.DataError | psycopg.IntegrityError) or is_over_a_limit
 
 
 async def _read_offset(database: Database, segment: Segment) -> int:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,16 @@ import msgspec
 
 from serving.journal.frames import Frame, Tail, pack, read_batch
 from serving.journal.records import MAGIC, Begin, End, Feedback, Record
-from serving.journal.rows import Row, Rows, begin_row, end_row, feedback_row
+from serving.journal.rows import (
+    BegunRow,
+    EndedRow,
+    FeedbackRow,
+    Row,
+    Rows,
+    begin_row,
+    end_row,
+    feedback_row,
+)
 from serving.journal.segments import DAMAGED, REJECTED, Segment, segment_path
 
 logger = logging.getLogger("strop.serving")
@@ -20,13 +30,16 @@ _DECODER: Final = msgspec.msgpack.Decoder(Record)
 _TYPES = frozenset(kind.__struct_config__.tag for kind in (Begin, End, Feedback))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A record, its row, and the frame it came in."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A record's row, and the frame that the record came in."""
 
     frame: Frame
-    record: Record
     row: Row
+
+    @property
+    def at(self) -> datetime:
+        """When the inference began or the rating was given."""
+        return self.row.given_at if isinstance(self.row, FeedbackRow) else self.row.begun_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ def read_entries(segment: Segment, offset: int, max_bytes: int) -> Reading:
             if record is None:
                 reading.num_skipped += 1
             else:
-                reading.entries.append(Entry(frame, record, _row_of(record, segment.worker_id)))
+                reading.entries.append(Entry(frame, _row_of(record, segment.worker_id)))
         except (ValueError, RecursionError) as error:
             # Not its repr: that of a UnicodeDecodeError holds the whole text.
             reading.rejects.append(Reject(frame, f"{type(error).__name__}: {error}"))
@@ -88,19 +101,25 @@ def rows_of(entries: Iterable[Entry]) -> Rows:
     """Sort the rows by what is done with them. The first end of an inference counts."""
     rows = Rows()
     for entry in entries:
-        if isinstance(entry.record, Begin):
-            rows.begins.append(entry.row)
-        elif isinstance(entry.record, End):
-            rows.ends.setdefault(entry.record.id, entry.row)
+        row = entry.row
+        if isinstance(row, BegunRow):
+            rows.begins.append(row)
+        elif isinstance(row, EndedRow):
+            rows.ends.setdefault(row.id, row)
         else:
-            rows.feedback.append(entry.row)
+            rows.feedback.append(row)
     return rows
+
+
+def days_of(entries: Iterable[Entry]) -> set[date]:
+    """Return the UTC days on which inferences begin here."""
+    return {entry.row.begun_at.date() for entry in entries if isinstance(entry.row, BegunRow)}
 
 
 def age_of_oldest(entries: Iterable[Entry]) -> float:
     """Return how many seconds ago the oldest inference or rating came; 0 without any."""
-    times = [entry.row.get("given_at") or entry.row["begun_at"] for entry in entries]
-    return max(0.0, time.time() - min(times).timestamp()) if times else 0.0
+    oldest = min((entry.at for entry in entries), default=None)
+    return max(0.0, time.time() - oldest.timestamp()) if oldest else 0.0
 
 
 def keep_reject(segment: Segment, reject: Reject) -> None:

@@ -1,44 +1,67 @@
 """Rows into tables, many at a time, and the same however often they come.
 
-Each statement takes its rows as one array per column (`unnest`): one round trip, one plan, no
-limit on parameters.
+Rows are staged, and one statement does what is to be done with all of them.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
 
 from psycopg import sql
-from sqlalchemy import Column, CursorResult, Dialect
+from sqlalchemy import Table
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from serving.journal.rows import Row, Rows
-from serving.store.access import Usage
-from serving.store.usage import add_usage, first_day
+from serving.journal.rows import BegunRow, EndedRow, FeedbackRow, Rows, running_row
+from serving.journal.staging import moved, stage
 
-_INSERT = (
-    "INSERT INTO {table} AS old ({names}) SELECT * FROM {rows} "
-    "ON CONFLICT DO NOTHING RETURNING {returned}"
-)
-# The times name the partitions to look into. An end may come after its worker was given up, but
-# not twice: a request that ended as interrupted has its length, one that was given up has none.
-_FINISH = (
-    "UPDATE {table} AS old SET {changes} FROM {rows} AS new ({names}) "
-    "WHERE old.id = new.id AND old.begun_at = new.begun_at "
-    "AND old.begun_at BETWEEN {first} AND {last} AND old.end_to_end_ms IS NULL "
-    "RETURNING {returned}"
-)
-_ID: Final = sql.SQL("old.id")
-# Where the engine has not said what it used, perhaps because its client hung up before: 4 bytes of
-# text are about a token.
-_ID_AND_USED: Final = sql.SQL(
-    "old.id, old.key_id, old.alias_id, old.pool, old.begun_at, old.busy_ms, "
+_KEY: Final = ("id", "begun_at")
+_OF_BEGIN: Final = tuple(name for name in BegunRow._fields if name not in _KEY)
+_OF_END: Final = tuple(name for name in EndedRow._fields if name not in _KEY)
+_COLUMNS: Final = (*_KEY, *_OF_BEGIN, *_OF_END)
+_NOTHING_BEGUN: Final = (None,) * len(_OF_BEGIN)
+
+# What an inference used that has its end now; one that runs on has used nothing yet. Where the
+# engine has not said what it used, perhaps because its client hung up before: 4 bytes of text are
+# about a token.
+_USED = sql.SQL(
+    "old.id, old.begun_at, old.key_id, old.alias_id, old.pool, coalesce(old.busy_ms, 0) AS busy_ms, "
     "CASE WHEN coalesce(old.prompt_tokens, old.completion_tokens) IS NOT NULL "
     "THEN greatest(0, coalesce(old.prompt_tokens, 0) + coalesce(old.completion_tokens, 0)) "
     "WHEN old.status IN ('client_aborted', 'ok') THEN (octet_length(old.request::text) "
-    "+ coalesce(octet_length(old.response::text), 0)) / 4 ELSE 0 END AS tokens"
+    "+ coalesce(octet_length(old.response::text), 0)) / 4 ELSE 0 END AS tokens, "
+    "old.end_to_end_ms IS NOT NULL AS is_ended"
+)
+# An inference whose end is here too is written once, as it ended: `begun`. For the others, the
+# times name the partitions to look into. An end may come after its worker was given up, but not
+# twice: a request that ended as interrupted has its length, one that was given up has none.
+# What was used is added up in one order, so that two who add do not wait for each other for ever.
+_WRITE_INFERENCES = sql.SQL(
+    "WITH begun AS ("
+    "INSERT INTO strop_inference AS old ({columns}) SELECT {values} FROM {staged} AS new "
+    "WHERE new.worker_id IS NOT NULL ON CONFLICT DO NOTHING RETURNING {used}), "
+    "finished AS ("
+    "UPDATE strop_inference AS old SET {changes} FROM {staged} AS new "
+    "WHERE new.end_to_end_ms IS NOT NULL "
+    "AND NOT EXISTS (SELECT FROM begun WHERE begun.id = new.id) "
+    "AND old.id = new.id AND old.begun_at = new.begun_at "
+    "AND old.begun_at BETWEEN {first} AND {last} AND old.end_to_end_ms IS NULL "
+    "RETURNING {used}), "
+    "written AS (SELECT * FROM begun UNION ALL SELECT * FROM finished), "
+    "used AS ("
+    "INSERT INTO strop_usage AS old (month, key_id, alias_id, pool, tokens, busy_ms) "
+    "SELECT date_trunc('month', begun_at AT TIME ZONE 'UTC')::date AS month, key_id, "
+    "coalesce(alias_id, 0) AS alias, pool, sum(tokens), sum(busy_ms) "
+    "FROM written WHERE tokens > 0 OR busy_ms > 0 "
+    "GROUP BY month, key_id, alias, pool ORDER BY month, key_id, alias, pool "
+    "ON CONFLICT (month, key_id, alias_id, pool) DO UPDATE "
+    "SET tokens = old.tokens + excluded.tokens, busy_ms = old.busy_ms + excluded.busy_ms) "
+    "SELECT (SELECT count(*) FROM begun) AS num_begun, "
+    "(SELECT count(*) FROM written WHERE is_ended) AS num_ended"
+)
+_WRITE_FEEDBACK = sql.SQL(
+    "INSERT INTO strop_feedback ({columns}) SELECT {values} FROM {staged} AS new "
+    "ON CONFLICT DO NOTHING"
 )
 
 
@@ -63,101 +86,63 @@ async def write_rows(session: AsyncSession, rows: Rows) -> Written:
     """Write them within the session's transaction; what is there already stays as it is.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: PostgreSQL refuses one of them, and with it all.
+        psycopg.Error, sqlalchemy.exc.DBAPIError: PostgreSQL refuses one of them, and with it all.
     """
-    # An inference whose end is here too is written once, as it ended.
-    begun = [begin | rows.ends.get(begin["id"], {}) for begin in rows.begins]
-    inserted = await _insert(session, "strop_inference", begun, _ID_AND_USED)
-    ids = {row.id for row in inserted}
-    later = [end for inference_id, end in rows.ends.items() if inference_id not in ids]
-    finished = await _finish_inferences(session, later)
-    given = await _insert(session, "strop_feedback", rows.feedback, _ID)
-    await add_usage(session, _sum_up([*inserted, *finished]))
-    return Written(len(inserted), len(later) - len(finished), len(given))
+    num_begun, num_ended = await _write_inferences(session, rows)
+    num_feedback = await _write_feedback(session, rows.feedback)
+    return Written(num_begun, len(rows.ends) - num_ended, num_feedback)
 
 
-def _sum_up(ended: Iterable[Any]) -> Iterable[Usage]:
-    """Return what inferences used that have their end now; one that runs on has used nothing yet."""
-    sums: dict[tuple[date, str, int, str], tuple[int, float]] = {}
-    for row in ended:
-        if row.tokens or row.busy_ms:
-            key = first_day(row.begun_at), row.key_id, row.alias_id or 0, row.pool
-            tokens, busy_ms = sums.get(key, (0, 0.0))
-            sums[key] = tokens + row.tokens, busy_ms + (row.busy_ms or 0)
-    return [
-        Usage(
-            month=month,
-            key_id=key_id,
-            alias_id=alias_id,
-            pool=pool,
-            tokens=tokens,
-            busy_ms=busy_ms,
-        )
-        for (month, key_id, alias_id, pool), (tokens, busy_ms) in sums.items()
-    ]
-
-
-async def _insert(
-    session: AsyncSession, name: str, rows: Sequence[Row], returned: sql.SQL
-) -> list[Any]:
-    """Insert what is not there yet; return this of what was not."""
-    if not rows:
-        return []
-    table = SQLModel.metadata.tables[name]
-    columns = list(table.columns)
-    statement = sql.SQL(_INSERT).format(
-        table=sql.Identifier(name),
-        names=_names(columns),
-        rows=_unnest(columns, session.get_bind().dialect),
-        returned=returned,
-    )
-    return list(await _execute(session, statement, rows, columns))
-
-
-async def _finish_inferences(session: AsyncSession, ends: Sequence[Row]) -> list[Any]:
-    """Give inferences their end, unless they have one; return what those used."""
-    if not ends:
-        return []
-    table = SQLModel.metadata.tables["strop_inference"]
-    columns = [column for column in table.columns if column.name in ends[0]]
-    changes = [column for column in columns if not column.primary_key]
-    times = [end["begun_at"] for end in ends]
-    statement = sql.SQL(_FINISH).format(
-        table=sql.Identifier(table.name),
-        names=_names(columns),
-        rows=_unnest(columns, session.get_bind().dialect),
-        changes=sql.SQL(", ").join(
-            sql.SQL("{0} = new.{0}").format(sql.Identifier(column.name)) for column in changes
-        ),
+async def _write_inferences(session: AsyncSession, rows: Rows) -> tuple[int, int]:
+    """Return how many inferences are new, and how many have their end now."""
+    merged = list(_merged(rows))
+    if not merged:
+        return 0, 0
+    table = _table("strop_inference")
+    staged = await stage(session, table, _COLUMNS, merged)
+    times = [begun_at for _, begun_at, *_ in merged]
+    statement = _WRITE_INFERENCES.format(
+        staged=staged,
+        columns=_names(_COLUMNS),
+        values=moved(table, _COLUMNS),
+        changes=sql.SQL("({}) = ROW({})").format(_names(_OF_END), moved(table, _OF_END)),
         first=sql.Literal(min(times)),
         last=sql.Literal(max(times)),
-        returned=_ID_AND_USED,
+        used=_USED,
     )
-    return list(await _execute(session, statement, ends, columns))
-
-
-async def _execute(
-    session: AsyncSession,
-    statement: sql.Composed,
-    rows: Sequence[Row],
-    columns: Sequence[Column[Any]],
-) -> CursorResult[Any]:
-    arrays = tuple([row.get(column.name) for row in rows] for column in columns)
     connection = await session.connection()
-    return await connection.exec_driver_sql(statement.as_string(), arrays)
+    found = (await connection.exec_driver_sql(statement.as_string())).one()
+    return found.num_begun, found.num_ended
 
 
-def _names(columns: Iterable[Column[Any]]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+async def _write_feedback(session: AsyncSession, rows: Sequence[FeedbackRow]) -> int:
+    """Return how many ratings are new."""
+    if not rows:
+        return 0
+    table = _table("strop_feedback")
+    statement = _WRITE_FEEDBACK.format(
+        staged=await stage(session, table, FeedbackRow._fields, rows),
+        columns=_names(FeedbackRow._fields),
+        values=moved(table, FeedbackRow._fields),
+    )
+    connection = await session.connection()
+    return (await connection.exec_driver_sql(statement.as_string())).rowcount
 
 
-def _unnest(columns: Iterable[Column[Any]], dialect: Dialect) -> sql.Composed:
-    # Binary: quoting every quotation mark of every body would cost more than all the rest.
-    arrays = [sql.SQL(f"%b::{_type_of(column, dialect)}[]") for column in columns]
-    return sql.SQL("unnest({})").format(sql.SQL(", ").join(arrays))
+def _merged(rows: Rows) -> Iterable[tuple[Any, ...]]:
+    """Yield begins, each with its end if that is here, and the ends of inferences begun before."""
+    for begun in rows.begins:
+        ended = rows.ends.get(begun.id) or running_row(begun)
+        yield begun + ended[len(_KEY) :]
+    begun_here = {begun.id for begun in rows.begins}
+    for ended in rows.ends.values():
+        if ended.id not in begun_here:
+            yield ended[: len(_KEY)] + _NOTHING_BEGUN + ended[len(_KEY) :]
 
 
-def _type_of(column: Column[Any], dialect: Dialect) -> str:
-    """Return the column's type; a text's without its length, for a cast would cut in silence."""
-    name = column.type.compile(dialect=dialect)
-    return "text" if name.startswith("VARCHAR") else name
+def _table(name: str) -> Table:
+    return SQLModel.metadata.tables[name]
+
+
+def _names(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -1,10 +1,8 @@
 """How many tokens were used: written by ingest, read by budgets and `strop status`."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,23 +20,6 @@ class AliasUsage:
     pool: str
     tokens: int
     busy_ms: float
-
-
-async def add_usage(session: AsyncSession, used: Iterable[Usage]) -> None:
-    """Add to what is there. In one order, so that two who add do not wait for each other for ever."""
-    rows = sorted(used, key=lambda row: (row.month, row.key_id, row.alias_id, row.pool))
-    if not rows:
-        return
-    fresh = insert(Usage).values([row.model_dump() for row in rows])
-    await session.exec(
-        fresh.on_conflict_do_update(
-            index_elements=["month", "key_id", "alias_id", "pool"],
-            set_={
-                "tokens": col(Usage.tokens) + fresh.excluded.tokens,
-                "busy_ms": col(Usage.busy_ms) + fresh.excluded.busy_ms,
-            },
-        )
-    )
 
 
 async def usage_of_month(session: AsyncSession) -> MonthlyUsage:

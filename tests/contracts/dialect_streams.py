@@ -55,7 +55,7 @@ def row_of(response: bytes, *, is_sse: bool) -> dict[str, Any]:
             response=response,
             is_sse=is_sse,
         )
-    )
+    )._asdict()
 
 
 def inference_of(name: str, response: bytes, *, is_sse: bool = True, **request: Any) -> Inference:

@@ -239,13 +239,14 @@ async def test_poison_is_isolated(database: Database, folder: Path) -> None:
     good = [make_begin() for _ in range(5)]
     payloads = [msgspec.msgpack.encode(begin) for begin in good]
     too_long = make_begin(model="m" * 300)
-    payloads[2:2] = [b"\xc1", msgspec.msgpack.encode(too_long)]
+    too_large = make_begin(alias_id=2**63)
+    payloads[2:2] = [b"\xc1", msgspec.msgpack.encode(too_long), msgspec.msgpack.encode(too_large)]
     write_segment(folder, "w-1.000001.journal", *payloads)
     report = await ingest(database, folder)
-    assert (report.num_records, report.num_rejected, report.num_inferences) == (7, 2, 5)
+    assert (report.num_records, report.num_rejected, report.num_inferences) == (8, 3, 5)
     assert set(await read_inferences(database)) == {begin.id for begin in good}
     kept = [path.read_bytes() for path in rejects_of(folder)]
-    assert kept == [MAGIC + pack(payload) for payload in payloads[2:4]]
+    assert kept == [MAGIC + pack(payload) for payload in payloads[2:5]]
 
 
 async def test_a_reject_can_be_tried_again(database: Database, folder: Path) -> None:

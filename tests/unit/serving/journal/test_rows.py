@@ -31,19 +31,19 @@ def test_a_stream_is_put_together() -> None:
     """A streamed answer is stored as the answer; halves of a surrogate pair do not stop it."""
     stream = b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}\n\n'
     row = end_row(make_end(make_begin(), response=stream, is_sse=True))
-    assert json.loads(row["response"])["choices"][0]["message"]["content"] == "\ud83d"
-    row["response"].encode()
+    assert json.loads(row.response)["choices"][0]["message"]["content"] == "\ud83d"
+    row.response.encode()
 
 
 def test_a_stream_that_is_none_is_kept_as_it_came() -> None:
     """An error page in place of a stream is kept as text."""
     row = end_row(make_end(make_begin(), response=b"<html>", is_sse=True))
-    assert json.loads(row["response"]) == "<html>"
+    assert json.loads(row.response) == "<html>"
 
 
 def test_texts_lose_their_nul() -> None:
     """TEXT columns cannot hold NUL."""
-    assert begin_row(make_begin(subject="a\0b"), "w-1")["subject"] == "ab"
+    assert begin_row(make_begin(subject="a\0b"), "w-1").subject == "ab"
 
 
 def test_what_has_no_day_is_no_row() -> None:
