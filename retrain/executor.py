@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from typing import Final, Protocol
 
 from retrain.spec import Exit, Progress, last_progress, read_spec
 from serving.errors import NotFoundError
+from serving.fleet.launch import without_secrets
 
 _LOCK, _PID, _EXIT, _LOG = "trainer.lock", "trainer.pid", "trainer.exit", "trainer.log"
 _LOG_LINES_SHOWN: Final = 5
@@ -93,6 +95,7 @@ class LocalExecutor:
 
     Args:
         command: as in `train.command`; `{spec}` stands for the spec's path.
+        secrets: names of variables that are no trainer's business, beside the database's.
         heartbeat_seconds: a trainer that is silent for longer counts as hung, and is killed.
         grace_seconds: how long a cancelled trainer may take before it is killed.
     """
@@ -101,10 +104,12 @@ class LocalExecutor:
         self,
         command: str = "python -m retrain.train {spec}",
         *,
+        secrets: Collection[str] = (),
         heartbeat_seconds: float = 900,
         grace_seconds: float = 30,
     ) -> None:
         self._command = command
+        self._secrets = secrets
         self._heartbeat_seconds = heartbeat_seconds
         self._grace_seconds = grace_seconds
 
@@ -130,6 +135,7 @@ class LocalExecutor:
             child = subprocess.Popen(  # noqa: S603 - the operator's own command
                 ["/bin/sh", "-c", _KEEPER, "keeper", *self._arguments(spec_path)],
                 cwd=folder,
+                env=without_secrets(os.environ, self._secrets),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

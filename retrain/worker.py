@@ -83,7 +83,7 @@ def make_jobs(
         settings=settings,
         engines=engines,
         client=client,
-        executor=LocalExecutor(settings.train.command),
+        executor=LocalExecutor(settings.train.command, secrets=settings.key_variables),
     )
     jobs = [
         Job(

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         described = {key: getattr(engine, key) for key in _SHORT_FORM}
         return (PoolSettings(name="default", **described),)
 
+    @property
+    def key_variables(self) -> frozenset[str]:
+        """Names of the environment's variables that hold upstreams' keys."""
+        return frozenset(pool.api_key_env for pool in self.all_pools if pool.api_key_env)
+
     def pool(self, name: str) -> PoolSettings:
         """Return the pool called `name`.
 

@@ -67,5 +67,5 @@ def _shop(resources: Resources, client: httpx.AsyncClient) -> Shop:
         settings=settings,
         engines=resources.engines,
         client=client,
-        executor=LocalExecutor(settings.train.command),
+        executor=LocalExecutor(settings.train.command, secrets=settings.key_variables),
     )

@@ -5,7 +5,7 @@ What the flags and variables do was read in, and tried with, vLLM 0.32.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,8 +19,8 @@ from serving.settings import Settings
 # By module: the console script of the CPU build does not start.
 _SERVER = "vllm.entrypoints.openai.api_server"
 _GIB = 2**30
-_STORE = "STROP_STORE"
-"""Begins the name of every variable that may hold the database's password."""
+_DATABASE = ("STROP_STORE", "PGPASSWORD")
+"""Begin the name of every variable that may hold the database's password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +38,21 @@ class LaunchPlan:
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of the process, started from one that has `outer`."""
-        passed_on = {
-            name: value
-            for name, value in outer.items()
-            if name not in self.secrets and not name.upper().startswith(_STORE)
-        }
-        return {**self.defaults, **passed_on, **self.env}
+        return {**self.defaults, **without_secrets(outer, self.secrets), **self.env}
+
+
+def without_secrets(outer: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
+    """Return the environment for a child that asks neither the database nor an upstream.
+
+    Args:
+        outer: our own.
+        secrets: names of the variables with upstreams' keys.
+    """
+    return {
+        name: value
+        for name, value in outer.items()
+        if name not in secrets and not name.upper().startswith(_DATABASE)
+    }
 
 
 def launch_plan(
@@ -79,7 +88,7 @@ def launch_plan(
             "DO_NOT_TRACK": "1",
             **({} if hardware.has_gpu else _threads(settings, hardware)),
         },
-        secrets=frozenset(each.api_key_env for each in settings.all_pools),
+        secrets=settings.key_variables,
     )
 
 

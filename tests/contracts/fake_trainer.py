@@ -23,6 +23,8 @@ while True:
             case ["fail", words]:
                 report(Path(spec.progress_file), Progress(error=words))
                 sys.exit(Exit.FAILED)
+            case ["tell-environment"]:
+                report(Path(spec.progress_file), Progress(message=" ".join(os.environ)))
             case ["exit", code]:
                 sys.exit(int(code))
             case ["ignore-term"]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -89,7 +89,7 @@ class MemoryWorld:
         self._memory.trainings[handle] = replace(status, state=state, message=words)
 
 
-def make_executor(**fields: float) -> LocalExecutor:
+def make_executor(**fields: Any) -> LocalExecutor:
     """Return a real executor whose trainer obeys orders."""
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE))} {{spec}}"
     return LocalExecutor(command, **fields)

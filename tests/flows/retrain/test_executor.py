@@ -76,3 +76,20 @@ async def test_a_trainer_that_cannot_start_has_failed_with_its_log(spec_path: Pa
     handle = await executor.submit(spec_path)
     status = await until(executor, handle, lambda found: found.state is TrainingState.FAILED)
     assert "no such thing" in status.message
+
+
+async def test_a_trainer_gets_no_secret_of_ours(
+    spec_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any program may be the trainer: it is told neither the database's password nor a key."""
+    for name in ("STROP_STORE__URL", "PGPASSWORD", "HOSTED_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    executor = make_executor(secrets=frozenset({"HOSTED_KEY"}))
+    handle = await executor.submit(spec_path)
+    order(handle, "tell-environment")
+    status = await until(executor, handle, lambda found: found.progress is not None)
+    await executor.cancel(handle)
+    assert status.progress is not None
+    told = (status.progress.message or "").split()
+    assert "HF_TOKEN" in told
+    assert {"STROP_STORE__URL", "PGPASSWORD", "HOSTED_KEY"}.isdisjoint(told)

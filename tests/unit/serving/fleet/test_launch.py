@@ -110,7 +110,8 @@ def test_an_engine_gets_no_secret_of_ours(pool: PoolSettings) -> None:
         name="hosted", served_name="hosted", kind=PoolKind.OPENAI, api_key_env="HOSTED_KEY"
     )
     plan = launch_plan(Settings(pools=(pool, hosted)), pool, 0, LAPTOP)
-    ours = {"STROP_STORE__URL": "x", "strop_store__url": "x", "STROP_STORE": "x", "HOSTED_KEY": "x"}
+    names = ("STROP_STORE__URL", "strop_store__url", "STROP_STORE", "PGPASSWORD", "HOSTED_KEY")
+    ours = dict.fromkeys(names, "x")
     environment = plan.environment(ours | {"HF_TOKEN": "the engine's own"})
     assert environment.keys().isdisjoint(ours)
     assert environment["HF_TOKEN"] == "the engine's own"
