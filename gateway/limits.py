@@ -1,43 +1,53 @@
 """How much may come from one address that shows no key."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
+from zlib import crc32
 
+from gateway.quota.rules import taken, wait_ns
+from gateway.quota.table import REQUESTS_FULL_AT, SharedTable
 from serving.errors import RateLimitError
 
-_WINDOW_SECONDS: Final = 60.0
+_NUM_COUNTS: Final = 1024
+"""Addresses are without number and a row is never freed: those of one hash share a count."""
 _ONE_SITE: Final = 64
 """Bits of an IPv6 address that name a site; the others its owner may choose for every request."""
 
 
 class AddressLimiter:
-    """Counts per address and minute, in this worker's memory; forgets all when the minute turns."""
+    """Counts per caller and minute, exact over the gateway workers of this host.
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        table: what those workers share.
+        clock: nanoseconds, the same for all of them.
+    """
+
+    def __init__(
+        self, table: SharedTable, per_minute: int, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._table = table
         self._per_minute = per_minute
         self._clock = clock
-        self._counts: Counter[str] = Counter()
-        self._began_at = clock()
 
     def admit(self, address: str) -> None:
         """Count one request.
 
         Raises:
             RateLimitError: this minute's are used up.
+            UnavailableError: the disk is full.
         """
-        now = self._clock()
-        if now - self._began_at >= _WINDOW_SECONDS:
-            self._counts.clear()
-            self._began_at = now
-        caller = caller_of(address)
-        self._counts[caller] += 1
-        if self._counts[caller] > self._per_minute:
+        count = crc32(caller_of(address).encode()) % _NUM_COUNTS
+        with self._table.row(f"address/{count}") as row:
+            now, full_at = self._clock(), row[REQUESTS_FULL_AT]
+            wait = wait_ns(full_at, now, self._per_minute, 1)
+            if not wait:
+                row[REQUESTS_FULL_AT] = taken(full_at, now, self._per_minute, 1)
+        if wait:
             raise RateLimitError(
                 f"More than {self._per_minute} ratings a minute without a key from one address.",
-                retry_after=self._began_at + _WINDOW_SECONDS - now,
+                retry_after=wait / 10**9,
             )
 
 

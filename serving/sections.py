@@ -73,7 +73,7 @@ class GatewaySettings(Section):
     body_seconds: float = Field(30, gt=0)
     feedback_max_age_days: float = Field(90, gt=0)
     feedback_per_minute: int = Field(600, ge=1)
-    """Ratings without a key (a browser widget) that a gateway worker takes a minute and caller."""
+    """Ratings without a key (a browser widget) that a host takes a minute and caller."""
     cors_origins: tuple[str, ...] = ("*",)
     """Origins whose pages may post feedback with nothing but a signed id."""
     otlp_endpoint: str = Field("", pattern=r"^(https?://\S+)?$")

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from gateway.limits import AddressLimiter, caller_of
-from serving.errors import RateLimitError
 from serving.ids import Signer
 from serving.journal.records import Feedback
 from serving.store.database import Database
@@ -161,33 +159,3 @@ async def test_an_admin_key_rates_its_own_tenant_only(gateway: Gateway, database
     await until(lambda: gateway.runtime.catalog.principal_of(gateway.key) is not None)
     answer = await rate(gateway, inference_id=an_id(gateway), rating="up")
     assert answer.status == 404
-
-
-def test_the_address_limiter_counts_by_the_minute() -> None:
-    """So many a minute and address; then 429 that says when to come back."""
-    now = 0.0
-    limiter = AddressLimiter(2, clock=lambda: now)
-    for _ in range(2):
-        limiter.admit("a")
-    limiter.admit("b")
-    now = 20.0
-    with pytest.raises(RateLimitError) as caught:
-        limiter.admit("a")
-    assert caught.value.retry_after == 40
-    now = 60.0
-    limiter.admit("a")
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        ("10.0.0.1", "10.0.0.2", False),
-        ("2001:db8::1", "2001:db8::ffff:1", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("::ffff:10.0.0.1", "10.0.0.1", True),
-        ("unknown", "unknown", True),
-    ],
-)
-def test_a_caller_is_an_address_or_a_site(one: str, other: str, is_same: bool) -> None:
-    """Who has an IPv6 address has 2^64 of them, and the patience of one."""
-    assert (caller_of(one) == caller_of(other)) is is_same
