@@ -40,8 +40,14 @@ _API_ERRORS = {
     "503": "The database or an engine does not answer; `Retry-After` says when to try again.",
     "504": _ERRORS["504"],
 }
+_NO_KEY = {"401": _ERRORS["401"], "503": "The keys could not be read yet."}
 _OTHER_ERRORS = {
-    "/v1/models": {"401": _ERRORS["401"], "503": "The keys could not be read yet."},
+    "/v1/models": _NO_KEY,
+    "/v1/models/{model}": {
+        **_NO_KEY,
+        "400": _ERRORS["400"],
+        "404": "No such model, or not for this key.",
+    },
     "/health/ready": {"503": "Not ready, and why."},
 }
 _FEEDBACK_FIELDS = ("inference_id", "rating", "score", "comment", "demonstration", "rater")

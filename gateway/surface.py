@@ -11,11 +11,13 @@ from typing import Any, Final
 from litestar import MediaType, Request, Response, asgi, get
 from litestar.datastructures import State
 from litestar.handlers import ASGIRouteHandler
+from litestar.openapi.spec import SecurityRequirement
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.auth import authenticate
-from gateway.dialects.messages import anthropic_models
+from gateway.dialects.messages import anthropic_model, anthropic_models
 from gateway.dialects.served import ENDPOINTS
 from gateway.errors import method_not_allowed, speaks_anthropic
 from gateway.feedback import handle_feedback, handle_preflight
@@ -23,13 +25,15 @@ from gateway.http.routes import Routes
 from gateway.inference.life import handle_inference
 from gateway.runtime import Runtime
 from gateway.server import LEAVING
-from serving.routing.choose import callable_models
+from serving.routing.catalog import Principal
+from serving.routing.choose import callable_models, choose
 
 logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
 
 FEEDBACK: Final = "/v1/feedback"
+_EITHER_HEADER: Final[list[SecurityRequirement]] = [{"bearer": []}, {"key": []}]
 
 
 def add_routes(routes: Routes, runtime: Runtime) -> None:
@@ -46,6 +50,7 @@ def handlers() -> list[ControllerRouterHandler]:
         *(_others(endpoint.path, "POST") for endpoint in ENDPOINTS),
         _others(FEEDBACK, "POST, OPTIONS"),
         list_models,
+        show_model,
         live,
         ready,
         metrics,
@@ -62,17 +67,24 @@ def _others(path: str, answered: str) -> ASGIRouteHandler:
     return refuse
 
 
-@get("/v1/models", tags=["v1"], security=[{"bearer": []}, {"key": []}])
+@get("/v1/models", tags=["v1"], security=_EITHER_HEADER)
 async def list_models(request: AnyRequest) -> dict[str, Any]:
     """List the names that this key may put into `model`; to Anthropic's clients in their form."""
-    runtime = _runtime(request.scope)
-    given = request.headers
-    principal = authenticate(runtime.catalog, given.get("authorization"), given.get("x-api-key"))
+    runtime, principal = _caller(request)
     names = callable_models(runtime.catalog, runtime.bases, principal)
     if speaks_anthropic(request):
         return anthropic_models(names)
-    models = [{"id": name, "object": "model", "created": 0, "owned_by": "strop"} for name in names]
-    return {"object": "list", "data": models}
+    return {"object": "list", "data": [_model(name) for name in names]}
+
+
+# By path: a base model's name may be an organisation's, with a slash in it.
+@get("/v1/models/{model:path}", tags=["v1"], security=_EITHER_HEADER)
+async def show_model(request: AnyRequest, model: FromPath[str]) -> dict[str, Any]:
+    """Say that this key may put a name into `model`, if it may."""
+    runtime, principal = _caller(request)
+    name = model.removeprefix("/")
+    choose(runtime.catalog, runtime.bases, principal, name, sticky="")
+    return anthropic_model(name) if speaks_anthropic(request) else _model(name)
 
 
 @get("/health/live", tags=["health"])
@@ -114,6 +126,16 @@ def _reasons_not_ready(runtime: Runtime) -> list[str]:
         # Everybody may ask: names are for the log and `strop doctor`.
         reasons.append(f"No engine is healthy in any pool ({len(pools)} configured).")
     return reasons
+
+
+def _caller(request: AnyRequest) -> tuple[Runtime, Principal]:
+    runtime, given = _runtime(request.scope), request.headers
+    principal = authenticate(runtime.catalog, given.get("authorization"), given.get("x-api-key"))
+    return runtime, principal
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "strop"}
 
 
 def _runtime(scope: Scope) -> Runtime:

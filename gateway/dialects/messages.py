@@ -107,11 +107,21 @@ def anthropic_error(status: int, message: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message}}
 
 
+def anthropic_model(name: str) -> dict[str, Any]:
+    """Return a name that a key may use as Anthropic's clients know models."""
+    return {
+        "type": "model",
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
+        "id": name,
+        "display_name": name,
+    }
+
+
 def anthropic_models(names: list[str]) -> dict[str, Any]:
     """Return the names that a key may use as Anthropic's clients list them: in one page."""
-    known = {"type": "model", "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
     return {
-        "data": [{**known, "id": name, "display_name": name} for name in names],
+        "data": [anthropic_model(name) for name in names],
         "has_more": False,
         "first_id": names[0] if names else None,
         "last_id": names[-1] if names else None,

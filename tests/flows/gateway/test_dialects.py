@@ -128,6 +128,10 @@ async def test_anthropics_client_lists_models(gateway: Gateway) -> None:
     async with client:
         (found,) = [model async for model in client.models.list()]
         assert (found.id, found.type, found.created_at.year) == ("base", "model", 1970)
+        assert await client.models.retrieve("base") == found
+        with pytest.raises(anthropic.NotFoundError, match="does not exist") as unknown:
+            await client.models.retrieve("support")
+        assert unknown.value.body["error"]["type"] == "not_found_error"
         with pytest.raises(anthropic.AuthenticationError) as caught:
             await client.with_options(api_key="sk-wrong").models.list()
         assert caught.value.body["type"] == "error"

@@ -32,6 +32,7 @@ REFUSED = [
     ("PUT", "/v1/feedback", 405),
     ("POST", "/v1/models", 405),
     ("GET", "/v1/models", 401),
+    ("GET", "/v1/models/base", 401),
     ("POST", "/v1/chat/completions", 401),
     ("GET", "/api/status", 401),
 ]
@@ -79,6 +80,28 @@ async def test_models_are_the_callers_own(
     assert [model["id"] for model in listed["data"]] == ["base", "everyones", "support"]
     _, _, body = await get(gateway, "/v1/models", narrow)
     assert [model["id"] for model in json.loads(body)["data"]] == ["support"]
+
+
+async def test_a_model_is_found_by_its_name(
+    tmp_path: Path, database: Database, engine: FakeEngine
+) -> None:
+    """By OpenAI's client: whatever may be put into `model`, a name with a slash too; else 404."""
+    settings = make_settings(tmp_path, engine)
+    short = settings.engine.model_copy(update={"served_name": "org/base"})
+    settings = settings.model_copy(update={"engine": short})
+    await make_alias(database, settings, "support")
+    await make_alias(database, settings, "theirs", tenant="other")
+    async with (
+        running_gateway(settings, database) as gateway,
+        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client,
+    ):
+        for name in ("support", "support@1", "org/base"):
+            found = await client.models.retrieve(name)
+            assert (found.id, found.object, found.owned_by) == (name, "model", "strop")
+        for name in ("theirs", "nothing", "support@2", "org", "a\0b"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await client.models.retrieve(name)
+            assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
 async def test_every_error_has_openais_shape(gateway: Gateway) -> None:
