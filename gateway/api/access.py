@@ -1,11 +1,12 @@
 """Who may use `/api`: bearer keys of operators, looked up in memory like those of `/v1`."""
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromQuery, Parameter
 
 from gateway.api.deadline import expect_database, name_of
 from gateway.auth import authenticate
@@ -13,7 +14,11 @@ from gateway.operations.resources import Resources
 from gateway.runtime import Runtime
 from serving.errors import PermissionDeniedError
 from serving.routing.catalog import Principal
+from serving.store.paging import Page
 from serving.types import Role
+
+Limit = Annotated[int, Parameter(ge=1, le=1000, description="How many rows at most.")]
+USUAL_ROWS: Final = 100
 
 Connection = ASGIConnection[Any, object, object, State]
 
@@ -62,6 +67,13 @@ async def provide_resources(request: Request[object, object, State]) -> Resource
     resources: Resources = request.app.state.resources
     await expect_database(resources.database, name_of(request))
     return resources
+
+
+async def provide_page(
+    limit: FromQuery[Limit] = USUAL_ROWS, cursor: FromQuery[str | None] = None
+) -> Page:
+    """Return which rows of a list are wanted. A worker's event loop makes no list of any length."""
+    return Page(limit, cursor)
 
 
 def _require(connection: Connection, *roles: Role) -> None:

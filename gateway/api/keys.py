@@ -10,6 +10,7 @@ from gateway.operations import keys as operations
 from gateway.operations.resources import Json, Resources
 from gateway.policy.exceptions import FieldChange
 from serving.routing.catalog import Quota
+from serving.store.paging import Page
 from serving.types import Role
 
 
@@ -74,10 +75,13 @@ class KeysController(Controller):
 
     @get()
     async def list(
-        self, resources: NamedDependency[Resources], tenant: FromQuery[str | None] = None
+        self,
+        resources: NamedDependency[Resources],
+        page: NamedDependency[Page],
+        tenant: FromQuery[str | None] = None,
     ) -> Json:
         """List keys, revoked ones too."""
-        return await operations.list_keys(resources, tenant=tenant)
+        return await operations.list_keys(resources, tenant=tenant, page=page)
 
     @get("/{key_id:str}")
     async def show(self, resources: NamedDependency[Resources], key_id: FromPath[str]) -> Json:

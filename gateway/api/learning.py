@@ -12,6 +12,7 @@ from gateway.operations import datasets, runs
 from gateway.operations.evaluations import list_evaluations
 from gateway.operations.resources import Json, Resources
 from serving.routing.catalog import Principal
+from serving.store.paging import Page
 
 
 class NewRun(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -31,11 +32,12 @@ class DatasetsController(Controller):
     async def list(
         self,
         resources: NamedDependency[Resources],
+        page: NamedDependency[Page],
         alias: FromQuery[str | None] = None,
         tenant: FromQuery[str] = "default",
     ) -> Json:
         """List datasets, evaluation sets and imports, all or those of one alias."""
-        return await datasets.list_datasets(resources, alias, tenant)
+        return await datasets.list_datasets(resources, alias, tenant, page)
 
     @get("/{number:int}")
     async def show(self, resources: NamedDependency[Resources], number: FromPath[int]) -> Json:
@@ -64,11 +66,12 @@ class RunsController(Controller):
     async def list(
         self,
         resources: NamedDependency[Resources],
+        page: NamedDependency[Page],
         alias: FromQuery[str | None] = None,
         tenant: FromQuery[str] = "default",
     ) -> Json:
         """List runs, all or those of one alias."""
-        return await runs.list_runs(resources, alias, tenant)
+        return await runs.list_runs(resources, alias, tenant, page)
 
     @get("/{number:int}")
     async def show(self, resources: NamedDependency[Resources], number: FromPath[int]) -> Json:
@@ -84,8 +87,9 @@ class RunsController(Controller):
 @get("/evaluations")
 async def evaluations(
     resources: NamedDependency[Resources],
+    page: NamedDependency[Page],
     alias: FromQuery[str],
     tenant: FromQuery[str] = "default",
 ) -> Json:
     """Show what releases scored on the alias's newest evaluation set."""
-    return await list_evaluations(resources, alias, tenant)
+    return await list_evaluations(resources, alias, tenant, page)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from gateway.api.access import (
+    provide_page,
     provide_principal,
     provide_resources,
     require_operator,
@@ -58,6 +59,7 @@ def _router(guard: Guard, handlers: list[ControllerRouterHandler]) -> Router:
         dependencies={
             "resources": Provide(provide_resources),
             "principal": Provide(provide_principal),
+            "page": Provide(provide_page),
         },
         middleware=[Deadline()],
         exception_handlers={

@@ -9,9 +9,11 @@ from litestar.params import FromPath, FromQuery
 
 from gateway.api.deadline import PATIENT
 from gateway.operations import adapters, releases
-from gateway.operations.lineage import show_lineage
+from gateway.operations.lineage import list_lineage, show_lineage
 from gateway.operations.resources import Json, Resources
 from gateway.operations.status import show_status
+from serving.store.lineage import LineageRows
+from serving.store.paging import Page
 
 
 class AdaptersController(Controller):
@@ -74,8 +76,21 @@ class ReleasesController(Controller):
         alias: FromQuery[str],
         tenant: FromQuery[str] = "default",
     ) -> Json:
-        """Show which rows, people, policy and scores made a release."""
+        """Show what policy, scores and how many rows and people made a release."""
         return await show_lineage(resources, alias, tenant, number)
+
+    @get("/{number:int}/lineage/{rows:str}")
+    async def lineage_rows(
+        self,
+        resources: NamedDependency[Resources],
+        page: NamedDependency[Page],
+        number: FromPath[int],
+        rows: FromPath[LineageRows],
+        alias: FromQuery[str],
+        tenant: FromQuery[str] = "default",
+    ) -> Json:
+        """List the imports, raters, reviewers or inferences that a release's rows are of."""
+        return await list_lineage(resources, alias, tenant, number, rows, page)
 
 
 @get("/status")

@@ -4,19 +4,12 @@ import click
 
 from gateway.command.output import print_facts, print_table, short_time
 from gateway.operations.resources import Json
+from serving.store.lineage import LineageRows
 
 
 def show_lineage(body: Json) -> None:
-    """Print what made a release: first the facts, then who had a hand in it."""
+    """Print what made a release: first the facts, then its promotions."""
     print_facts(_facts(body))
-    for title, who in (("IMPORT", "imports"), ("RATER", "raters"), ("REVIEWER", "reviewers")):
-        if body[who]:
-            click.echo()
-            print_table(
-                (title, "ROWS"),
-                [(_name(found), found["num_rows"]) for found in body[who]],
-                empty="",
-            )
     click.echo()
     print_table(
         ("PROMOTED AT", "FROM", "BY", "FORCED", "REASON"),
@@ -25,6 +18,15 @@ def show_lineage(body: Json) -> None:
             for flip in body["promotions"]
         ],
         empty="It has not been promoted yet.",
+    )
+
+
+def show_rows(rows: list[Json]) -> None:
+    """Print what a release's rows are of."""
+    print_table(
+        [name.replace("_", " ").upper() for name in rows[0]] if rows else (),
+        [list(row.values()) for row in rows],
+        empty="There are none.",
     )
 
 
@@ -43,14 +45,10 @@ def _facts(body: Json) -> Json:
     if dataset:
         rows = ", ".join(f"{found['num_rows']} {found['source']}" for found in body["sources"])
         facts["dataset"] = f"{dataset['id']}: {rows}"
+        who = ", ".join(f"{body[f'num_{kind}']} {kind}" for kind in LineageRows)
+        facts["rows of"] = f"{who}; --rows lists them"
     if run["verdict"]:
         facts["gate"] = f"{run['state']}: {run['verdict']['reason']}"
     for found in body["evaluations"]:
         facts[f"evaluation set {found['evaluation_set']}"] = f"{found['summary']['score']:.3f}"
     return facts
-
-
-def _name(found: Json) -> str:
-    if "file" in found:
-        return f"{found['id']}: {found['file']}, by {found['actor']} {short_time(found['at'])}"
-    return str(found.get("rater") or found.get("reviewer"))

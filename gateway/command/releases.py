@@ -2,7 +2,7 @@
 
 import click
 
-from gateway.command.lineage import show_lineage
+from gateway.command.lineage import show_lineage, show_rows
 from gateway.command.options import (
     Options,
     StropCommand,
@@ -16,6 +16,7 @@ from gateway.command.running import CONSOLE, run
 from gateway.operations import lineage
 from gateway.operations import releases as operations
 from gateway.operations.resources import Json
+from serving.store.lineage import LineageRows
 
 
 @click.group(cls=StropGroup)
@@ -47,12 +48,20 @@ def show(options: Options, alias: str, tenant: str, number: int) -> None:
 @releases.command("lineage")
 @alias_argument
 @click.argument("number", metavar="RELEASE", type=int)
+@click.option("--rows", type=click.Choice([rows.value for rows in LineageRows]), help="List these.")
 @pass_options
-def lineage_(options: Options, alias: str, tenant: str, number: int) -> None:
-    """Show which rows, people, policy and scores made a release, and who promoted it."""
+def lineage_(options: Options, alias: str, tenant: str, number: int, rows: str | None) -> None:
+    """Show which policy and scores, how many rows and people made a release; or list the rows'."""
     name, owner = split_alias(alias, tenant)
-    found = run(options, lambda resources: lineage.show_lineage(resources, name, owner, number))
-    answer(options, found, show_lineage)
+    if rows is None:
+        found = run(options, lambda resources: lineage.show_lineage(resources, name, owner, number))
+        answer(options, found, show_lineage)
+        return
+    wanted = LineageRows(rows)
+    found = run(
+        options, lambda resources: lineage.list_lineage(resources, name, owner, number, wanted)
+    )
+    answer(options, found, lambda body: show_rows(body[rows]))
 
 
 @click.command(cls=StropCommand)

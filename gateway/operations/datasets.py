@@ -5,6 +5,7 @@ lists and shows.
 """
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import copyfile
 
@@ -16,8 +17,9 @@ from retrain.freeze import verify_files
 from serving.errors import InvalidRequestError
 from serving.settings import Settings
 from serving.store import aliases, datasets
-from serving.store.evaluations import get_set, list_sets
+from serving.store.evaluations import list_sets, numbers_of_sets
 from serving.store.learning import Dataset, EvaluationSet, Import, Split
+from serving.store.paging import WHOLE, Page, joined
 from serving.store.tables import Alias
 
 
@@ -61,21 +63,29 @@ async def build_dataset(resources: Resources, name: str, tenant: str) -> Json:
 
 
 async def list_datasets(
-    resources: Resources, name: str | None = None, tenant: str = "default"
+    resources: Resources, name: str | None = None, tenant: str = "default", page: Page = WHOLE
 ) -> Json:
-    """Return datasets, evaluation sets and imports, all or those of one alias, newest first."""
+    """Return datasets, evaluation sets and imports, all or those of one alias, newest first.
+
+    Args:
+        page: of each of the three.
+    """
+    pages = page.split(3)
     async with resources.database.session() as session:
         alias = await aliases.find_alias(session, name, tenant) if name else None
         owners = {row.id: row for row in await aliases.list_aliases(session)}
-        made = await datasets.list_datasets(session, alias)
-        sets = await list_sets(session, alias.id if alias else None)
-        imports = await datasets.list_imports(session, alias)
+        made = await datasets.list_datasets(session, alias, pages[0])
+        sets = await list_sets(session, alias, pages[1])
+        imports = await datasets.list_imports(session, alias, pages[2])
+        numbers = await numbers_of_sets(session, {row.evaluation_set_id for row in made})
+    ids = ([row.id for row in made], [row.id for row in sets], [row.id for row in imports])
     return {
         "datasets": [
-            {**_owner(owners[row.alias_id]), **describe_dataset(row, sets)} for row in made
+            {**_owner(owners[row.alias_id]), **describe_dataset(row, numbers)} for row in made
         ],
         "evaluation_sets": [{**_owner(owners[row.alias_id]), **describe_set(row)} for row in sets],
         "imports": [{**_owner(owners[row.alias_id]), **describe_import(row)} for row in imports],
+        "next": joined([part.next_after(keys) for part, keys in zip(pages, ids, strict=True)]),
     }
 
 
@@ -114,15 +124,18 @@ def copy_files(settings: Settings, dataset: Dataset, folder: Path) -> list[str]:
     return [file.name for file in frozen]
 
 
-def describe_dataset(row: Dataset, sets: list[EvaluationSet]) -> Json:
-    """Return a dataset as callers see it."""
-    numbers = {found.id: found.number for found in sets}
+def describe_dataset(row: Dataset, numbers: Mapping[int, int]) -> Json:
+    """Return a dataset as callers see it.
+
+    Args:
+        numbers: of evaluation sets, by their ids.
+    """
     return {
         "id": row.id,
         "digest": row.digest,
         "num_train": row.num_train,
         "num_valid": row.num_valid,
-        "evaluation_set": numbers.get(row.evaluation_set_id),
+        "evaluation_set": row.evaluation_set_id and numbers[row.evaluation_set_id],
         "created_at": row.created_at.isoformat(),
     }
 
@@ -155,8 +168,8 @@ def describe_import(row: Import) -> Json:
 
 async def _describe(session: AsyncSession, row: Dataset) -> Json:
     alias = await session.get_one(Alias, row.alias_id)
-    sets = [await get_set(session, row.evaluation_set_id)] if row.evaluation_set_id else []
-    return {**_owner(alias), **describe_dataset(row, sets)}
+    numbers = await numbers_of_sets(session, {row.evaluation_set_id})
+    return {**_owner(alias), **describe_dataset(row, numbers)}
 
 
 def _owner(alias: Alias) -> Json:

@@ -8,6 +8,7 @@ from gateway.policy.exceptions import FieldChange, changed
 from serving.routing.catalog import UNLIMITED, Exceptions, Quota
 from serving.store import keys as store
 from serving.store.access import Key, exceptions_of
+from serving.store.paging import WHOLE, Page
 from serving.store.usage import tokens_by_key
 from serving.types import Role
 
@@ -40,15 +41,14 @@ async def create_key(
         return {**describe_key(key, 0), "key": text}
 
 
-async def list_keys(resources: Resources, *, tenant: str | None = None) -> Json:
+async def list_keys(resources: Resources, *, tenant: str | None = None, page: Page = WHOLE) -> Json:
     """Return every key, or those of one tenant."""
     async with resources.database.session() as session:
-        keys = await store.list_keys(session)
+        keys = await store.list_keys(session, tenant, page)
         used = await tokens_by_key(session)
     return {
-        "keys": [
-            describe_key(key, used.get(key.id, 0)) for key in keys if tenant in (None, key.tenant)
-        ]
+        "keys": [describe_key(key, used.get(key.id, 0)) for key in keys],
+        "next": page.next_after([key.id for key in keys]),
     }
 
 

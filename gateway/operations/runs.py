@@ -15,6 +15,7 @@ from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
 from serving.store.datasets import get_dataset
 from serving.store.learning import Run, Trigger
+from serving.store.paging import WHOLE, Page
 from serving.store.releases import get_release
 from serving.store.tables import Alias, Release
 from serving.store.workers import silence_of_worker
@@ -55,7 +56,7 @@ async def start_run(
             dataset_id=dataset_id,
         )
         if run is None:
-            newest = (await runs.list_runs(session, alias))[0]
+            newest = (await runs.list_runs(session, alias, Page(limit=1)))[0]
             raise ConflictError(
                 f"Run {newest.id} of {alias.name!r} is under way ({newest.state}). Wait for its "
                 f"end, or cancel it: `strop runs cancel {newest.id}`."
@@ -64,12 +65,15 @@ async def start_run(
         return described
 
 
-async def list_runs(resources: Resources, name: str | None = None, tenant: str = "default") -> Json:
+async def list_runs(
+    resources: Resources, name: str | None = None, tenant: str = "default", page: Page = WHOLE
+) -> Json:
     """Return runs, all or those of one alias, newest first."""
     async with resources.database.session() as session:
         alias = await aliases.find_alias(session, name, tenant) if name else None
-        rows = await runs.list_runs(session, alias)
-        return {"runs": await describe_runs(session, rows)}
+        rows = await runs.list_runs(session, alias, page)
+        described = await describe_runs(session, rows)
+    return {"runs": described, "next": page.next_after([row.id for row in rows])}
 
 
 async def show_run(resources: Resources, run_id: int) -> Json:

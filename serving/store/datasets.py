@@ -5,6 +5,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import NotFoundError
 from serving.store.learning import Dataset, Import
+from serving.store.paging import WHOLE, Page, newest_first
 from serving.store.tables import Alias
 
 
@@ -20,17 +21,21 @@ async def get_dataset(session: AsyncSession, dataset_id: int) -> Dataset:
     return found
 
 
-async def list_datasets(session: AsyncSession, alias: Alias | None = None) -> list[Dataset]:
+async def list_datasets(
+    session: AsyncSession, alias: Alias | None = None, page: Page = WHOLE
+) -> list[Dataset]:
     """Return the datasets of an alias, or all, newest first."""
-    query = select(Dataset).order_by(col(Dataset.id).desc())
+    query = newest_first(select(Dataset), col(Dataset.id), page)
     if alias is not None:
         query = query.where(Dataset.alias_id == alias.id)
     return list(await session.exec(query))
 
 
-async def list_imports(session: AsyncSession, alias: Alias | None = None) -> list[Import]:
+async def list_imports(
+    session: AsyncSession, alias: Alias | None = None, page: Page = WHOLE
+) -> list[Import]:
     """Return the imports of an alias, or all, newest first."""
-    query = select(Import).order_by(col(Import.id).desc())
+    query = newest_first(select(Import), col(Import.id), page)
     if alias is not None:
         query = query.where(Import.alias_id == alias.id)
     return list(await session.exec(query))

@@ -1,6 +1,6 @@
 """Evaluation sets and what releases scored on them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from serving.errors import NotFoundError
 from serving.store.database import wait_lock
 from serving.store.learning import Evaluation, EvaluationSet, ExampleRow
+from serving.store.paging import WHOLE, Page, newest_first
+from serving.store.tables import Alias
 
 
 async def lock_material(session: AsyncSession, alias_id: int) -> None:
@@ -44,12 +46,21 @@ async def count_fresh_items(session: AsyncSession, set_id: int, since: datetime)
     return (await session.exec(query)).one()
 
 
-async def list_sets(session: AsyncSession, alias_id: int | None = None) -> list[EvaluationSet]:
+async def list_sets(
+    session: AsyncSession, alias: Alias | None = None, page: Page = WHOLE
+) -> list[EvaluationSet]:
     """Return an alias's revisions, or all, newest first."""
-    query = select(EvaluationSet).order_by(col(EvaluationSet.id).desc())
-    if alias_id is not None:
-        query = query.where(EvaluationSet.alias_id == alias_id)
+    query = newest_first(select(EvaluationSet), col(EvaluationSet.id), page)
+    if alias is not None:
+        query = query.where(EvaluationSet.alias_id == alias.id)
     return list(await session.exec(query))
+
+
+async def numbers_of_sets(session: AsyncSession, set_ids: Collection[int | None]) -> dict[int, int]:
+    """Return the revisions' numbers by their ids."""
+    query = select(EvaluationSet.id, EvaluationSet.number)
+    found = await session.exec(query.where(col(EvaluationSet.id).in_(set_ids)))
+    return {set_id: number for set_id, number in found if set_id is not None}
 
 
 async def get_set(session: AsyncSession, set_id: int) -> EvaluationSet:
@@ -97,15 +108,14 @@ async def find_evaluation(session: AsyncSession, set_id: int, release_id: int) -
     return (await session.exec(query.order_by(col(Evaluation.id).desc()).limit(1))).first()
 
 
-async def list_evaluations(session: AsyncSession, set_id: int) -> list[Evaluation]:
+async def list_evaluations(
+    session: AsyncSession, set_id: int, page: Page = WHOLE
+) -> list[Evaluation]:
     """Return what releases scored on a revision: of each the newest, newest release first."""
-    query = (
-        select(Evaluation)
-        .where(Evaluation.evaluation_set_id == set_id)
-        .ext(distinct_on(col(Evaluation.release_id)))
-        .order_by(col(Evaluation.release_id).desc(), col(Evaluation.id).desc())
-    )
-    return list(await session.exec(query))
+    release_id = col(Evaluation.release_id)
+    query = newest_first(select(Evaluation), release_id, page).ext(distinct_on(release_id))
+    query = query.where(Evaluation.evaluation_set_id == set_id)
+    return list(await session.exec(query.order_by(col(Evaluation.id).desc())))
 
 
 async def save_evaluation(

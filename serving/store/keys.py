@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
+from sqlalchemy import tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,6 +15,7 @@ from serving.routing.catalog import UNLIMITED, Exceptions, Quota, digest_of
 from serving.store.access import Key, check_limits, to_column
 from serving.store.aliases import check_name, find_callable_alias
 from serving.store.database import raise_revision
+from serving.store.paging import WHOLE, Page
 from serving.store.tables import utc_now
 from serving.types import Role
 
@@ -72,9 +74,17 @@ async def create_key(
     return key, text
 
 
-async def list_keys(session: AsyncSession) -> list[Key]:
-    """Return every key, revoked ones too, oldest first."""
-    return list(await session.exec(select(Key).order_by(col(Key.created_at), Key.id)))
+async def list_keys(
+    session: AsyncSession, tenant: str | None = None, page: Page = WHOLE
+) -> list[Key]:
+    """Return every key or those of one tenant, revoked ones too, oldest first."""
+    query = select(Key).order_by(col(Key.created_at), Key.id).limit(page.limit)
+    if tenant is not None:
+        query = query.where(Key.tenant == tenant)
+    if page.cursor is not None:
+        last_at = select(Key.created_at).where(Key.id == page.cursor).scalar_subquery()
+        query = query.where(tuple_(Key.created_at, Key.id) > tuple_(last_at, page.cursor))
+    return list(await session.exec(query))
 
 
 async def find_key(session: AsyncSession, key_id: str, *, is_locked: bool = False) -> Key:

@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import ConflictError, NotFoundError
 from serving.store.learning import Decision, Run, RunState, Trigger
+from serving.store.paging import WHOLE, Page, newest_first
 from serving.store.tables import Alias, utc_now
 
 
@@ -63,9 +64,11 @@ async def get_run(session: AsyncSession, run_id: int) -> Run:
     return run
 
 
-async def list_runs(session: AsyncSession, alias: Alias | None = None) -> list[Run]:
+async def list_runs(
+    session: AsyncSession, alias: Alias | None = None, page: Page = WHOLE
+) -> list[Run]:
     """Return the runs of an alias, or all, newest first."""
-    query = select(Run).order_by(col(Run.id).desc())
+    query = newest_first(select(Run), col(Run.id), page)
     if alias is not None:
         query = query.where(Run.alias_id == alias.id)
     return list(await session.exec(query))

@@ -65,6 +65,7 @@ ROUTES = [
     ("GET", "/releases"),
     ("GET", "/releases/1"),
     ("GET", "/releases/1/lineage"),
+    ("GET", "/releases/1/lineage/raters"),
     ("GET", "/datasets"),
     ("GET", "/datasets/1"),
     ("GET", "/runs"),
@@ -97,7 +98,7 @@ async def test_every_route_asks_for_an_operators_key(gateway: Gateway, database:
 
 async def test_the_routes_are_all_known(gateway: Gateway) -> None:
     """A route that the matrix above does not know is a failure, not a gap."""
-    known = {path.replace("/none", "/{}").replace("/key_none", "/{}") for _, path in ROUTES}
+    known = {re.sub("/(none|key_none|raters)$|/none(?=/)", "/{}", path) for _, path in ROUTES}
     found = {
         route.path.removeprefix("/api")
         for route in gateway.app.routes
@@ -127,6 +128,36 @@ async def test_keys_are_made_listed_and_revoked(admin: Api) -> None:
     assert revoked["revoked_at"] is not None
     _, listed = await admin.call("GET", "/keys")
     assert revoked in listed["keys"]
+
+
+LISTS = [
+    ("/keys", {}),
+    ("/runs", {}),
+    ("/datasets", {}),
+    ("/evaluations", {"alias": "support"}),
+    ("/releases/1/lineage/raters", {"alias": "support"}),
+]
+
+
+async def test_a_list_comes_by_the_page(admin: Api, database: Database) -> None:
+    """At most `limit` rows, and `next` for the others; what is no limit or cursor is refused."""
+    await admin.call("POST", "/aliases", {"name": "support", "task": "chat"})
+    for tenant in ("a", "b", "a"):
+        await make_key(database, tenant)
+    _, whole = await admin.call("GET", "/keys")
+    first = await admin.call("GET", "/keys", limit="3")
+    rest = await admin.call("GET", "/keys", limit="3", cursor=first[1]["next"])
+    assert first[1]["keys"] + rest[1]["keys"] == whole["keys"]
+    assert (len(first[1]["keys"]), rest[1]["next"], whole["next"]) == (3, None, None)
+    _, theirs = await admin.call("GET", "/keys", tenant="a")
+    assert [key["tenant"] for key in theirs["keys"]] == ["a", "a"]
+    for path, query in LISTS:
+        assert (await admin.call("GET", path, limit="1", **query))[0] == 200
+        for limit in ("0", "1001", "few"):
+            assert (await admin.call("GET", path, limit=limit, **query))[0] == 400
+    for path in ("/runs", "/datasets"):
+        status, refused = await admin.call("GET", path, cursor="1.x")
+        assert (status, refused["error"]["param"]) == (400, "cursor")
 
 
 async def test_an_alias_answers_as_the_command_does(

@@ -103,6 +103,7 @@ def test_a_release_tells_its_lineage(strop: Strop) -> None:
     """The base was not trained here."""
     assert strop.json("releases", "lineage", "triage", "1")["run"] is None
     assert "not trained here" in strop.run("releases", "lineage", "triage", "1").stdout
+    assert strop.json("releases", "lineage", "triage", "1", "--rows", "raters")["raters"] == []
 
 
 async def deal_one(url: str) -> str:

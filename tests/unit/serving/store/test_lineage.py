@@ -1,5 +1,7 @@
 """Lineage: one query says which rows and people made a release, and who let it serve."""
 
+from typing import Any
+
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.settings import Settings
@@ -20,7 +22,8 @@ from serving.store.learning import (
     Split,
     Trigger,
 )
-from serving.store.lineage import read_lineage
+from serving.store.lineage import LineageRows, list_lineage, read_lineage
+from serving.store.paging import WHOLE, Page
 from serving.store.releases import create_release
 from serving.store.tables import Alias, Promotion, utc_now
 from serving.types import Task
@@ -144,9 +147,8 @@ async def test_a_release_tells_what_made_it(database: Database, settings: Settin
         {"source": "correction", "num_rows": 1},
         {"source": "import", "num_rows": 2},
     ]
-    assert [(file["file"], file["num_rows"]) for file in found["imports"]] == [("old.jsonl", 2)]
-    assert found["reviewers"] == [{"reviewer": "ada", "num_rows": 1}]
-    assert [row["id"] for row in found["inferences"]] == ["an-inference"]
+    assert (found["num_imports"], found["num_raters"]) == (1, 0)
+    assert (found["num_reviewers"], found["num_inferences"]) == (1, 1)
     assert [score["summary"] for score in found["evaluations"]] == [{"score": 0.5}]
     assert [(flip["from"], flip["actor"]) for flip in found["promotions"]] == [(1, f"run {run.id}")]
 
@@ -159,5 +161,70 @@ async def test_a_release_of_nobodys_run_has_an_empty_lineage(
         alias = await make_alias(session, settings)
         assert alias.champion_id is not None
         found = await read_lineage(session, alias.champion_id)
+        listed = [await list_lineage(session, alias.champion_id, rows) for rows in LineageRows]
     assert (found["run"], found["dataset"], found["decision"]) == (None, None, None)
-    assert all(value == [] for value in found.values() if value is not None)
+    assert all(value in ([], 0) for value in found.values() if value is not None)
+    assert listed == [([], None)] * len(LineageRows)
+
+
+async def test_whose_rows_they_were_comes_by_the_page(
+    database: Database, settings: Settings
+) -> None:
+    """As many as are asked for, and a cursor that leads to the others, until there are none."""
+    async with database.session() as session:
+        alias = await make_alias(session, settings)
+        release = await create_release(session, alias, pool="small")
+        dataset = await learn(session, alias)
+        session.add(
+            Run(
+                alias_id=id_of(alias),
+                trigger=Trigger.MANUAL,
+                reason="r",
+                actor="k",
+                state=RunState.PASSED,
+                dataset_id=dataset.id,
+                release_id=release.id,
+            )
+        )
+        session.add_all(
+            DatasetRow(
+                dataset_id=id_of(dataset),
+                position=position,
+                part=Part.TRAIN,
+                source=Source.DEMONSTRATION,
+                source_id=f"inference {position}",
+                content_hash="h",
+                rater=rater,
+                reviewer="ada",
+            )
+            for position, rater in enumerate(["bo", "cy", "bo"], start=3)
+        )
+    async with database.session() as session:
+        (file,), _ = await list_lineage(session, id_of(release), LineageRows.IMPORTS)
+        whole = {
+            rows: await list_lineage(session, id_of(release), rows, WHOLE) for rows in LineageRows
+        }
+        for rows, (listed, cursor) in whole.items():
+            assert cursor is None
+            assert await by_ones(session, id_of(release), rows) == listed
+    assert (file["file"], file["num_rows"]) == ("old.jsonl", 2)
+    assert whole[LineageRows.RATERS][0] == [
+        {"rater": "bo", "num_rows": 2},
+        {"rater": "cy", "num_rows": 1},
+    ]
+    assert whole[LineageRows.REVIEWERS][0] == [{"reviewer": "ada", "num_rows": 4}]
+    assert len(whole[LineageRows.INFERENCES][0]) == 4
+
+
+async def by_ones(
+    session: AsyncSession, release_id: int, rows: LineageRows
+) -> list[dict[str, Any]]:
+    """Read a list in pages of one row."""
+    listed: list[dict[str, Any]] = []
+    page = Page(limit=1)
+    while True:
+        found, cursor = await list_lineage(session, release_id, rows, page)
+        listed += found
+        if cursor is None:
+            return listed
+        page = Page(limit=1, cursor=cursor)
