@@ -71,6 +71,9 @@ class Executor(Protocol):
             ConfigurationError: there is no readable spec.
         """
 
+    async def find(self, spec_path: Path) -> str | None:
+        """Return the handle of what was submitted with this spec, however it stands; else None."""
+
     async def poll(self, handle: str) -> TrainingStatus:
         """Say where a training stands.
 
@@ -117,6 +120,11 @@ class LocalExecutor:
         """Start the trainer, unless it runs."""
         return await asyncio.to_thread(self._submit, spec_path)
 
+    async def find(self, spec_path: Path) -> str | None:
+        """Look for the lock."""
+        is_submitted = await asyncio.to_thread((spec_path.parent / _LOCK).exists)
+        return str(spec_path) if is_submitted else None
+
     async def poll(self, handle: str) -> TrainingStatus:
         """Read the files beside the spec; kill what is hung."""
         return await asyncio.to_thread(self._poll, _folder(handle), Path(handle))
@@ -143,12 +151,17 @@ class LocalExecutor:
                 # The children inherit the lock and hold it until the last of them is gone.
                 pass_fds=(lock.fileno(),),
             )
-            # The keeper writes the same number, in case we die here; we, in case it is slow.
-            draft = folder / f".{_PID}.draft"
-            draft.write_text(f"{child.pid}\n")
-            draft.replace(folder / _PID)
-        # A child has to be waited for by whoever started it, or it stays as a zombie.
-        threading.Thread(target=child.wait, daemon=True).start()
+            # A child has to be waited for by whoever started it, or it stays as a zombie.
+            threading.Thread(target=child.wait, daemon=True).start()
+            try:
+                # The keeper writes the same number, in case we die here; we, in case it is slow.
+                draft = folder / f".{_PID}.draft"
+                draft.write_text(f"{child.pid}\n")
+                draft.replace(folder / _PID)
+            except OSError:  # a full disk: nobody could find it later to stop it
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                raise
         return str(spec_path)
 
     def _arguments(self, spec_path: Path) -> list[str]:
@@ -188,42 +201,15 @@ class LocalExecutor:
         (folder / _EXIT).write_text(f"{Exit.CANCELLED}\n")
 
 
-class MemoryExecutor:
-    """The twin for tests: trainings are entries here, and a test says how each goes on."""
-
-    def __init__(self) -> None:
-        self.trainings: dict[str, TrainingStatus] = {}
-
-    async def submit(self, spec_path: Path) -> str:
-        """Note a running training, unless it runs."""
-        read_spec(spec_path)
-        handle = str(spec_path)
-        status = self.trainings.get(handle)
-        if status is None or status.state is not TrainingState.RUNNING:
-            self.trainings[handle] = TrainingStatus(TrainingState.RUNNING)
-        return handle
-
-    async def poll(self, handle: str) -> TrainingStatus:
-        """Return what was said last."""
-        if handle not in self.trainings:
-            raise _unknown(handle)
-        return self.trainings[handle]
-
-    async def cancel(self, handle: str) -> None:
-        """Note a running training as cancelled."""
-        status = await self.poll(handle)
-        if status.state is TrainingState.RUNNING:
-            self.trainings[handle] = TrainingStatus(TrainingState.CANCELLED, status.progress)
-
-
 def _folder(handle: str) -> Path:
     folder = Path(handle).parent
     if not (folder / _LOCK).exists():
-        raise _unknown(handle)
+        raise unknown_training(handle)
     return folder
 
 
-def _unknown(handle: str) -> NotFoundError:
+def unknown_training(handle: str) -> NotFoundError:
+    """Return the error for a handle that nobody was given."""
     return NotFoundError(f"No training was submitted as {handle}.")
 
 
@@ -237,7 +223,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _is_alive(folder: Path) -> bool:
-    with (folder / _LOCK).open("ab") as lock:
+    with (folder / _LOCK).open("rb") as lock:
         return _is_locked(lock.fileno())
 
 

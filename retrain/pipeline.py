@@ -226,12 +226,8 @@ async def _cancel(shop: Shop, run: Run) -> None:
 
 
 async def _stop_trainer(shop: Shop, run: Run) -> None:
-    path = spec_path(shop.settings, run)
-    handle = run.handle
-    if handle is None and path.exists():
-        # Submitted, perhaps, by a worker that died before it wrote down the handle. To submit what
-        # runs starts nothing, and tells the handle.
-        handle = await shop.executor.submit(path)
+    # Perhaps it was submitted by a worker that died before it wrote down the handle.
+    handle = run.handle or await shop.executor.find(spec_path(shop.settings, run))
     if handle is not None:
         try:
             await shop.executor.cancel(handle)

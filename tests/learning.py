@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 from sqlmodel import col, select
 
-from retrain.executor import MemoryExecutor, TrainingState, TrainingStatus
+from retrain.executor import TrainingState, TrainingStatus
 from retrain.importing import Imported, import_file
 from retrain.learn import advance_runs
+from retrain.memory import MemoryExecutor
 from retrain.shop import Shop
 from retrain.spec import Progress, read_spec
 from serving.fleet.memory import MemoryEngine

@@ -13,10 +13,10 @@ import pytest
 from retrain.executor import (
     Executor,
     LocalExecutor,
-    MemoryExecutor,
     TrainingState,
     TrainingStatus,
 )
+from retrain.memory import MemoryExecutor
 from retrain.spec import Progress
 from serving.errors import ConfigurationError, NotFoundError
 from tests.training import make_training
@@ -176,9 +176,11 @@ async def test_cancelling_what_is_done_leaves_it_done(world: World, spec_path: P
 
 
 async def test_another_worker_goes_on_with_a_handle(world: World, spec_path: Path) -> None:
-    """A restarted worker polls, finds the end that came meanwhile, and starts nothing twice."""
+    """A restarted worker finds it, polls, learns of its end, and starts nothing twice."""
+    assert await world.executor.find(spec_path) is None
     handle = await world.executor.submit(spec_path)
     world.restart()
+    assert await world.executor.find(spec_path) == handle
     assert (await world.executor.poll(handle)).state is TrainingState.RUNNING
     assert await world.executor.submit(spec_path) == handle
     world.restart()

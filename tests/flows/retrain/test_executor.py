@@ -39,6 +39,23 @@ async def test_a_trainer_whose_end_could_not_be_written_is_lost_with_its_words(
     assert "the disk is full" in status.message
 
 
+async def test_a_trainer_that_could_not_be_found_again_is_not_left_running(
+    spec_path: Path,
+) -> None:
+    """A full disk keeps its number from being written, and a cancel from stopping it: it ends now."""
+    in_the_way = spec_path.with_name(".trainer.pid.draft")
+    in_the_way.mkdir()
+    executor = make_executor()
+    with pytest.raises(OSError, match="directory"):
+        await executor.submit(spec_path)
+    await until(executor, str(spec_path), lambda found: found.state is TrainingState.LOST)
+    await executor.cancel(str(spec_path))
+    in_the_way.rmdir()
+    handle = await executor.submit(spec_path)
+    assert (await executor.poll(handle)).state is TrainingState.RUNNING
+    await executor.cancel(handle)
+
+
 async def test_a_silent_trainer_is_killed(spec_path: Path) -> None:
     """No progress for longer than the heartbeat: it hangs, and is killed with all its children.
 

@@ -33,9 +33,9 @@ async def test_a_failure_that_nobody_foresaw_is_told_and_not_tried_for_ever(
 
 
 async def test_a_run_that_failed_rests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not tried at every call; a cancel does not wait for its next try."""
+    """It is not tried at every call; a cancel waits for no next try, nor for room on the disk."""
     monkeypatch.setattr(shop, "pause_seconds", lambda num: 3600.0)
-    let_submit_fail(world, monkeypatch, 1)
+    let_submit_fail(world, monkeypatch, MAX_TRIES)
     await world.import_all()
     run = await world.queue()
     for _ in range(5):
