@@ -19,6 +19,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,10 @@ ID_LENGTH: Final = 48
 _MAC_BYTES: Final = 10
 _NOT_LOGGED: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+"""Ten bits -> two characters."""
+_SHIFTS: Final = range(10 * (ID_LENGTH // 2 - 1), -1, -10)
 PREFIXES: Final = ("chatcmpl-", "cmpl-", "resp_", "msg_", "embd-")
 
 
@@ -52,6 +57,11 @@ class Signer:
     def __init__(self, keys: dict[int, bytes]) -> None:
         self._keys = keys
         self._current = max(keys)
+        # Copied for each id: to key a hash anew costs as much as to take one.
+        self._macs = {
+            key_id: blake2b(key=key, digest_size=_MAC_BYTES) for key_id, key in keys.items()
+        }
+        self._salts: dict[str, str] = {}
 
     def mint(self, tenant: str, *, is_logged: bool = True) -> str:
         """Return a new id for a request of `tenant`."""
@@ -66,7 +76,7 @@ class Signer:
             + os.urandom(8)
             + tenant_tag(tenant)
         )
-        return base64.b32hexencode(head + self._mac(self._current, head)).decode().lower()
+        return _text_of(head + self._mac(self._current, head))
 
     def verify(self, text: str) -> InferenceId:
         """Read an id, with or without the prefix that the engine gave it.
@@ -98,8 +108,13 @@ class Signer:
 
         The same on every gateway worker; nobody without `sign.key` can tell it.
         """
-        key = self._keys[self._current]
-        return blake2b(b"cache salt of " + tenant.encode(), key=key, digest_size=16).hexdigest()
+        salt = self._salts.get(tenant)
+        if salt is None:
+            hashed = blake2b(
+                b"cache salt of " + tenant.encode(), key=self._keys[self._current], digest_size=16
+            )
+            salt = self._salts[tenant] = hashed.hexdigest()
+        return salt
 
     def split_key(self) -> bytes:
         """Return the secret that deals rows to the parts of a dataset.
@@ -110,7 +125,9 @@ class Signer:
         return blake2b(b"split of examples", key=key, digest_size=32).digest()
 
     def _mac(self, key_id: int, head: bytes) -> bytes:
-        return blake2b(head, key=self._keys[key_id], digest_size=_MAC_BYTES).digest()
+        mac = self._macs[key_id].copy()
+        mac.update(head)
+        return mac.digest()
 
 
 def unknown_inference() -> NotFoundError:
@@ -151,9 +168,16 @@ def moment_of(milliseconds: int) -> datetime:
         raise ValueError(f"{milliseconds} ms since 1970 is no date: {error}") from error
 
 
+@lru_cache(maxsize=4096)
 def tenant_tag(tenant: str) -> bytes:
     """Return the 4 bytes that stand for a tenant inside an id."""
     return blake2b(tenant.encode(), digest_size=4).digest()
+
+
+def _text_of(raw: bytes) -> str:
+    """Return an id's text: base32hex, in less than half the time that `base64` takes."""
+    bits = int.from_bytes(raw, "big")
+    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
 
 
 def load_signer(path: Path) -> Signer:

@@ -1,18 +1,19 @@
 """From what a client asked and what was chosen to what the engine is sent."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from gateway.dialects.endpoint import Endpoint
-from gateway.policy.fields import Asked, hold_within, same_limit
+from gateway.policy.fields import LENGTHS, Asked, hold_within, same_limit
 from monitoring.metrics import Served
 from serving.errors import InvalidRequestError
 from serving.ids import Signer
 from serving.routing.catalog import Principal, Release
 from serving.routing.choose import Choice
 from serving.sections import PoolSettings
-from serving.types import PoolKind
+from serving.types import Arm, PoolKind
 
 BYTES_PER_TOKEN = 4
 """About: for what no engine has counted."""
@@ -46,12 +47,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def served(self) -> Served:
         """The labels of this request's metrics."""
         alias, release = self.choice.alias, self.choice.release
-        return Served(
-            tenant=alias.tenant if alias else "-",
-            alias=alias.name if alias else self.asked.model,
-            release=str(release.number) if release else "-",
-            arm=self.choice.arm.value,
-        )
+        if alias is None or release is None:
+            return _served("-", self.asked.model, "-", self.choice.arm)
+        return _served(alias.tenant, alias.name, release.number, self.choice.arm)
 
     @property
     def drops_usage(self) -> bool:
@@ -61,12 +59,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reply_headers(self) -> list[tuple[bytes, bytes]]:
         """What every answer to this request says of it, an error too."""
-        release = self.choice.release
+        release, inference_id = self.choice.release, self.inference_id.encode()
         headers = [
-            (b"x-strop-inference-id", self.inference_id.encode()),
-            (b"x-request-id", self.inference_id.encode()),
-            (b"x-strop-release", str(release.number).encode() if release else b"none"),
-            (b"x-strop-adapter", (self.choice.adapter or "base").encode()),
+            (b"x-strop-inference-id", inference_id),
+            (b"x-request-id", inference_id),
+            *_release_headers(release.number if release else "none", self.choice.adapter or "base"),
         ]
         if self.asked.ignored:
             headers.append((b"x-strop-ignored", ", ".join(self.asked.ignored).encode()))
@@ -134,11 +131,27 @@ def apply_release(
     return applied
 
 
+@lru_cache(maxsize=1024)
+def _served(tenant: str, alias: str, release: int | str, arm: Arm) -> Served:
+    return Served(tenant=tenant, alias=alias, release=str(release), arm=arm.value)
+
+
+@lru_cache(maxsize=1024)
+def _release_headers(release: int | str, adapter: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-strop-release", str(release).encode()),
+        (b"x-strop-adapter", adapter.encode()),
+    )
+
+
 def _longest_answer(fields: dict[str, Any], endpoint: Endpoint) -> int:
-    limits = [int(fields[name]) for name in same_limit("max_tokens") if name in fields]
-    usual = endpoint.usual_answer_tokens
-    longest = min(limits, default=_USUAL_ANSWER_TOKENS if usual is None else usual)
-    return int(fields.get("n", 1)) * longest
+    limits = [fields[name] for name in LENGTHS if name in fields]
+    if limits:
+        longest = min(limits)
+    else:
+        usual = endpoint.usual_answer_tokens
+        longest = _USUAL_ANSWER_TOKENS if usual is None else usual
+    return int(fields.get("n", 1) * longest)
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

@@ -37,10 +37,15 @@ def hold(value: Any, name: str, check: Check) -> Any:
     try:
         return check(value)
     except UnfitError as fault:
-        param = name + fault.path
-        raise InvalidRequestError(
-            f"`{param}` must be {fault.wanted}.", param=param, code="invalid_value"
-        ) from fault
+        raise unfit(name, fault) from fault
+
+
+def unfit(name: str, fault: UnfitError) -> InvalidRequestError:
+    """Return the answer to a request whose field `name` may not go on."""
+    param = name + fault.path
+    return InvalidRequestError(
+        f"`{param}` must be {fault.wanted}.", param=param, code="invalid_value"
+    )
 
 
 def at(step: str, value: Any, check: Check) -> Any:
@@ -64,8 +69,8 @@ class Range:
 
     def __call__(self, value: Any) -> Any:
         """Check a value."""
-        # bool is an int in Python, and no number in JSON.
-        if isinstance(value, bool) or not isinstance(value, self._kinds):
+        # By its very type: bool is an int in Python, and no number in JSON.
+        if type(value) not in self._kinds:
             raise UnfitError("a whole number" if self._is_whole else "a number")
         if not self.low <= value <= self.high:
             raise UnfitError(f"from {self.low} to {self.high}")
@@ -184,9 +189,10 @@ def pick(value: Any, fields: Mapping[str, Check], needed: Iterable[str] = ()) ->
     found = record(value)
     picked = {}
     for key, check in fields.items():
-        if found.get(key) is not None:
+        inner = found.get(key)
+        if inner is not None:
             try:
-                picked[key] = check(found[key])
+                picked[key] = check(inner)
             except UnfitError as fault:
                 raise fault.inside(f".{key}") from None
     for key in needed:
@@ -202,11 +208,11 @@ Kinds = Mapping[str, tuple[Mapping[str, Check], Mapping[str, Check]]]
 def of_kind(kinds: Kinds, *, default: str | None = None) -> Check:
     """Take an object whose `type` says what else it may have."""
     known = one_of(*kinds)
+    fields = {kind: {**needed, **others} for kind, (needed, others) in kinds.items()}
 
     def check(value: Any) -> Any:
         kind = at(".type", record(value).get("type", default), known)
-        needed, others = kinds[kind]
-        return {"type": kind, **pick(value, {**needed, **others}, needed)}
+        return {"type": kind, **pick(value, fields[kind], kinds[kind][0])}
 
     return check
 

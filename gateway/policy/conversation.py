@@ -37,9 +37,14 @@ def check_size(value: Any, lists: tuple[str, ...]) -> None:
     """
     if not isinstance(value, list) or len(value) > MAX_MESSAGES:
         raise UnfitError(f"an array of 1 to {MAX_MESSAGES} messages")
-    messages = [message for message in value if isinstance(message, dict)]
-    found = [message.get(name) for message in messages for name in lists]
-    if sum(len(parts) for parts in found if isinstance(parts, list)) > MAX_PARTS:
+    num_parts = 0
+    for message in value:
+        if isinstance(message, dict):
+            for name in lists:
+                parts = message.get(name)
+                if isinstance(parts, list):
+                    num_parts += len(parts)
+    if num_parts > MAX_PARTS:
         raise UnfitError(f"a conversation of at most {MAX_PARTS} parts and tool calls")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.dialects.endpoint import Endpoint, Fields
-from gateway.policy.checks import Check, Range, hold, label, nested
+from gateway.policy.checks import Check, Range, UnfitError, hold, label, nested, unfit
 from serving.errors import InvalidRequestError
 from serving.routing.catalog import Exceptions
 
@@ -76,7 +76,8 @@ _UNUSUAL = frozenset(
 ALLOWABLE: Final = _DANGEROUS | _UNUSUAL
 """Fields that an operator may allow to a key."""
 
-_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+LENGTHS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+"""The names of an answer's longest length, in all dialects."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMED = 20
@@ -115,34 +116,27 @@ def authorise(
     if exceptions is not None:
         _refuse_forbidden(body, exceptions)
         table = _table_with(exceptions, table)
-    _refuse_dangerous(body, table)
-    _refuse_state(endpoint, body)
+    strangers = [name for name in body if name not in table and name != "model"]
+    if strangers:
+        _refuse_dangerous(strangers)
+        _refuse_state(endpoint, body)
     for needed in ("model", *endpoint.required):
         if body.get(needed) is None:
             raise InvalidRequestError(
                 f"`{needed}` is required.", param=needed, code="missing_required_parameter"
             )
-    # A body has few of the table's fields.
-    fields = {
-        name: hold(value, name, table[name])
-        for name, value in body.items()
-        if name in table and value is not None
-    }
-    unknown = (name for name in body if name not in table and name != "model")
-    plain = (
-        name for name in unknown if _PLAIN_NAME.fullmatch(name) and name not in endpoint.stateful
-    )
+    fields = _held(body, table)
     return Asked(
         model=hold(body["model"], "model", _MODEL),
         fields=fields,
-        ignored=tuple(islice(plain, _MAX_NAMED)),
+        ignored=_ignored(strangers, endpoint) if strangers else (),
         subject=endpoint.subject(fields),
     )
 
 
 def same_limit(name: str) -> frozenset[str]:
     """Return all names of a field: lengths of answers have one in each dialect."""
-    return _LENGTHS if name in _LENGTHS else frozenset({name})
+    return LENGTHS if name in LENGTHS else frozenset({name})
 
 
 def hold_within(fields: Fields, endpoint: Endpoint, exceptions: Exceptions) -> None:
@@ -152,11 +146,30 @@ def hold_within(fields: Fields, endpoint: Endpoint, exceptions: Exceptions) -> N
             if isinstance(endpoint.fields.get(one), Range):
                 fields[one] = min(fields[one], most)
     longest = exceptions.most.get("max_tokens")
-    if longest is not None and _LENGTHS.isdisjoint(fields):
+    if longest is not None and LENGTHS.isdisjoint(fields):
         name, value = endpoint.as_here("max_tokens", longest)
         if name in endpoint.fields:
             usual = endpoint.usual_answer_tokens
             fields[name] = value if usual is None else min(value, usual)
+
+
+def _held(body: dict[str, Any], table: Mapping[str, Check]) -> dict[str, Any]:
+    fields = {}
+    # A body has few of the table's fields.
+    for name, value in body.items():
+        if value is not None and name in table:
+            try:
+                fields[name] = table[name](value)
+            except UnfitError as fault:
+                raise unfit(name, fault) from fault
+    return fields
+
+
+def _ignored(strangers: list[str], endpoint: Endpoint) -> tuple[str, ...]:
+    plain = (
+        name for name in strangers if _PLAIN_NAME.fullmatch(name) and name not in endpoint.stateful
+    )
+    return tuple(islice(plain, _MAX_NAMED))
 
 
 def _table_with(exceptions: Exceptions, usual: Mapping[str, Check]) -> dict[str, Check]:
@@ -181,9 +194,9 @@ def _refuse_forbidden(body: dict[str, Any], exceptions: Exceptions) -> None:
             )
 
 
-def _refuse_dangerous(body: dict[str, Any], table: Mapping[str, Check]) -> None:
-    for name in body:
-        if (name in _REFUSED or name.startswith(_REFUSED_PREFIX)) and name not in table:
+def _refuse_dangerous(strangers: list[str]) -> None:
+    for name in strangers:
+        if name in _REFUSED or name.startswith(_REFUSED_PREFIX):
             raise InvalidRequestError(
                 f"`{name[:64]}` is not served here. Leave it out.",
                 param=name[:64],

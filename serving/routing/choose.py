@@ -72,6 +72,8 @@ def callable_models(catalog: Catalog, bases: dict[str, str], principal: Principa
 
 
 def _split(model: str) -> tuple[str, int | None]:
+    if "@" not in model:
+        return model, None
     match = _PINNED.fullmatch(model)
     return (match["name"], int(match["number"])) if match else (model, None)
 

@@ -1,5 +1,6 @@
 """Signed ids: made only by us, readable by us, in the order of time."""
 
+import base64
 import stat
 import string
 import time
@@ -39,6 +40,15 @@ def test_an_id_says_whose_it_is(tenant: str, other: str, is_logged: bool) -> Non
     assert (read.text, read.is_logged) == (text, is_logged)
     assert read.belongs_to(tenant)
     assert read.belongs_to(other) == (tenant == other)
+
+
+@given(tenant=TENANTS, milliseconds=st.integers(0, 2**47))
+def test_an_id_is_base32hex(tenant: str, milliseconds: int) -> None:
+    """As any library reads it: other programs take ids apart, too."""
+    text = Signer(KEYS).mint_at(milliseconds, tenant)
+    raw = base64.b32hexdecode(text.upper())
+    assert int.from_bytes(raw[:6], "big") == milliseconds
+    assert base64.b32hexencode(raw).decode().lower() == text
 
 
 def test_an_id_says_when_it_was_made() -> None:
