@@ -40,10 +40,11 @@ class AddressLimiter:
         """
         count = crc32(caller_of(address).encode()) % _NUM_COUNTS
         with self._table.row(f"address/{count}") as row:
-            now, full_at = self._clock(), row[REQUESTS_FULL_AT]
-            wait = wait_ns(full_at, now, self._per_minute, 1)
+            now = self._clock()
+            full_at = taken(row[REQUESTS_FULL_AT], now, self._per_minute, 1)
+            wait = wait_ns(full_at, now)
             if not wait:
-                row[REQUESTS_FULL_AT] = taken(full_at, now, self._per_minute, 1)
+                row[REQUESTS_FULL_AT] = full_at
         if wait:
             raise RateLimitError(
                 f"More than {self._per_minute} ratings a minute without a key from one address.",
