@@ -34,7 +34,7 @@ class Target(msgspec.Struct, frozen=True, cache_hash=True):
     """With the query, never empty."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def parse_target(url: str) -> Target:
     """Take a URL apart; its fragment is left behind.
 

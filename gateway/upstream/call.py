@@ -7,9 +7,47 @@ from gateway.upstream.protocol import Deadlines
 from gateway.upstream.request import write_pieces
 
 
+class Response:
+    """An answer on its way; at its end the pool has the connection back."""
+
+    def __init__(self, pool: Pool, connection: Connection, deadlines: Deadlines) -> None:
+        self.status = connection.answer.status
+        self.headers = Headers(connection.answer.fields)
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._deadlines = deadlines
+        self._has_begun = False
+
+    async def read(self) -> bytes:
+        connection = self._connection
+        if connection is None:
+            return b""
+        answer = connection.answer
+        if self._has_begun:
+            due = connection.loop.time() + self._deadlines.idle
+        else:
+            due = connection.called_at + self._deadlines.first_byte
+        try:
+            while not answer.num_buffered and not answer.is_complete:
+                await connection.wait(due)
+        except BaseException:
+            self.close()
+            raise
+        self._has_begun = True
+        piece = connection.take()
+        if answer.is_complete:
+            self.close()
+        return piece
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._pool.put_back(self._connection)
+            self._connection = None
+
+
 async def ask(
     pool: Pool, connection: Connection, head: bytes, body: bytes, deadlines: Deadlines
-) -> "Response":
+) -> Response:
     """Send a request, no faster than the engine reads; return its answer once the head is there.
 
     An engine may answer before it has read all, with a refusal: then the rest stays unsent.
@@ -18,8 +56,9 @@ async def ask(
         EngineTimeoutError: no head in time.
         EngineError: the engine went away, or sent no HTTP.
     """
-    answer = connection.begin()
-    due = connection.loop.time() + deadlines.first_byte
+    connection.begin()
+    answer = connection.answer
+    due = connection.called_at + deadlines.first_byte
     try:
         for piece in write_pieces(head, body):
             while connection.is_writing_paused and not answer.is_head_complete:
@@ -34,41 +73,4 @@ async def ask(
     except BaseException:
         connection.abort()
         raise
-    return Response(pool, connection, due, deadlines.idle)
-
-
-class Response:
-    """An answer on its way; gives its connection back at the end."""
-
-    def __init__(
-        self, pool: Pool, connection: Connection, first_byte_due: float, idle_seconds: float
-    ) -> None:
-        self.status = connection.answer.status
-        self.headers = Headers(connection.answer.fields)
-        self._pool = pool
-        self._connection: Connection | None = connection
-        self._due: float | None = first_byte_due
-        self._idle_seconds = idle_seconds
-
-    async def read(self) -> bytes:
-        connection = self._connection
-        if connection is None:
-            return b""
-        answer = connection.answer
-        due = self._due or connection.loop.time() + self._idle_seconds
-        try:
-            while not (answer.num_buffered or answer.is_complete):
-                await connection.wait(due)
-        except BaseException:
-            self.close()
-            raise
-        self._due = None
-        piece = connection.take()
-        if answer.is_complete:
-            self.close()
-        return piece
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._pool.put_back(self._connection)
-            self._connection = None
+    return Response(pool, connection, deadlines)

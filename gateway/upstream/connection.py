@@ -28,21 +28,22 @@ class Connection(asyncio.Protocol):
         self.origin = origin
         self.answer = AnswerReader()
         """What has come in answer to the call."""
-        self.is_writing_paused = False
-        """Whether the engine is behind with reading."""
+        self.called_at = 0.0
+        """When the call began, in the loop's time."""
         self.is_request_sent = False
-        """Whether the engine has all of the call's request, or will have."""
+        """Whether all of the call's request is written."""
+        self.is_writing_paused = False
+        """Whether the engine is behind with reading it."""
         self.lost_the_race = False
         """Whether the engine closed it for idleness just when a request was sent."""
-        self._living = living
         self.loop = asyncio.get_running_loop()
         """Whose time all deadlines are in."""
+        self._living = living
         self._alarm = Alarm(self._give_up)
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport
         self._failure: EngineError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._called_at = 0.0
         self._idle_since = 0.0
         self._is_called = False
         self._is_first_call = True
@@ -55,17 +56,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle_seconds(self) -> float:
-        """Since when it has had nothing to do, in seconds."""
+        """For how long it has had nothing to do."""
         return self.loop.time() - self._idle_since
 
-    def begin(self) -> AnswerReader:
-        """Begin a call; return what reads its answer."""
-        assert self.is_usable
-        self._is_called = True
-        self._called_at = self.loop.time()
-        self.is_request_sent = False
+    def begin(self) -> None:
+        """Begin a call."""
+        assert not self._is_called
         self.answer.begin()
-        return self.answer
+        self.called_at = self.loop.time()
+        self.is_request_sent = False
+        self._is_called = True
 
     def write(self, piece: bytes | memoryview) -> None:
         """Send this, unless the connection has ended."""
@@ -199,6 +199,6 @@ class Connection(asyncio.Protocol):
             self.lost_the_race = (
                 not self._is_first_call
                 and not self.answer.is_begun
-                and self.loop.time() - self._called_at < _RACE_SECONDS
+                and self.loop.time() - self.called_at < _RACE_SECONDS
             )
         self._wake()

@@ -36,7 +36,7 @@ def write_head(target: Target, headers: Mapping[str, str], num_body_bytes: int) 
     return (form % (num_body_bytes, *headers.values())).encode("latin-1")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _form(target: Target, names: tuple[str, ...]) -> str:
     """Return a head with its values left out: the same for every call that differs in those."""
     for name in names:

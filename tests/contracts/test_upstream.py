@@ -80,6 +80,21 @@ async def test_a_piece_is_here_before_the_next_is_sent(
         assert await response.read() == b"first"
 
 
+@pytest.mark.parametrize("is_chunked", [True, False])
+async def test_the_end_is_known_with_the_last_byte(
+    upstream: Upstream, engine: FakeEngine, is_chunked: bool
+) -> None:
+    """A body that is here is handed over without a wait, and so is its end, however often."""
+    engine.script = lambda _: Answer(pieces=[b"whole"], is_chunked=is_chunked)
+    with closing(await call(upstream, engine)) as response:
+        while await response.read():
+            pass
+        for _ in range(2):
+            with pytest.raises(StopIteration) as done:
+                response.read().send(None)
+            assert done.value.value == b""
+
+
 async def test_compressed_bytes_stay_as_they_are(upstream: Upstream, engine: FakeEngine) -> None:
     """An engine that compresses unasked is passed on, not decoded."""
     engine.script = lambda _: Answer(headers={"content-encoding": "gzip"}, pieces=[b"not gzip"])

@@ -66,6 +66,24 @@ def test_the_body_is_the_same_wherever_it_is_cut(
 
 
 @settings(deadline=None, max_examples=60)
+@given(st.lists(answers(), min_size=2, max_size=4), st.lists(st.integers(0, 400), max_size=30))
+def test_one_reader_reads_all_answers_of_a_connection(
+    all_answers: list[tuple[bytes, bytes, bool]], places: list[int]
+) -> None:
+    """Each as if it were the first: nothing of the one before is left, whatever its form."""
+    reader = AnswerReader()
+    for data, body, ends_with_connection in all_answers:
+        reader.begin()
+        for piece in cut(data, places):
+            reader.feed(piece)
+        alone = read([data])
+        assert (reader.status, reader.fields, reader.take()) == (200, alone.fields, body)
+        assert (reader.is_complete, reader.is_last) == (alone.is_complete, alone.is_last)
+        if ends_with_connection:
+            return
+
+
+@settings(deadline=None, max_examples=60)
 @given(answers(), st.data())
 def test_a_prefix_is_never_whole(answer: tuple[bytes, bytes, bool], data: st.DataObject) -> None:
     """What was cut short is not taken for complete, unless only the connection's end says so."""

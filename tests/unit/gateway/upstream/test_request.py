@@ -71,6 +71,17 @@ def test_a_header_that_could_be_read_twice_is_refused(name: str, value: str) -> 
     assert value not in caught.value.message or value in {"a", "0"}
 
 
+def test_a_head_is_filled_in_anew_for_each_call() -> None:
+    """What was put together once holds no value, and no sign in it is taken for a place of one."""
+    target = parse_target("http://engine:8000/v1/100%25/%s")
+    heads = [write_head(target, {"x-%d": value}, 7) for value in ("one", "%s")]
+    assert heads[0].startswith(b"POST /v1/100%25/%s HTTP/1.1\r\nhost: engine:8000\r\n")
+    assert heads[0].endswith(b"\r\ncontent-length: 7\r\nx-%d: one\r\n\r\n")
+    assert heads[1] == heads[0].replace(b"one", b"%s")
+    with pytest.raises(ConfigurationError):
+        write_head(target, {"x-%d": "one\r\nhost: elsewhere"}, 7)
+
+
 @pytest.mark.parametrize("num_bytes", [0, 1, 2**16, 2**16 + 1, 300_000])
 def test_the_pieces_make_the_request(num_bytes: int) -> None:
     """A small request is one write; of a large one nothing is left out."""
