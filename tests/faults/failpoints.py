@@ -54,7 +54,7 @@ GATEWAY = {
     "replica-dealt": Failpoint(Moment.AFTER, "gateway.inference.dispatch:Dispatcher.take"),
     "upstream-connected": Failpoint(Moment.AFTER, "gateway.upstream.pool:Pool.connect"),
     "request-sent": Failpoint(Moment.AFTER, "gateway.upstream.connection:Connection.write"),
-    "head-received": Failpoint(Moment.AFTER, "gateway.upstream.call:ask"),
+    "head-received": Failpoint(Moment.AFTER, "gateway.upstream.client:ask"),
     "head-passed-on": Failpoint(Moment.AFTER, "gateway.http.exchange:Exchange.start"),
     "piece-received": Failpoint(Moment.AFTER, "gateway.upstream.call:Response.read"),
     "piece-recorded": Failpoint(Moment.AFTER, "gateway.inference.relay:_record"),
