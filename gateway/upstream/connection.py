@@ -54,10 +54,9 @@ class Connection(asyncio.Protocol):
         """Whether nothing speaks against another call."""
         return self._failure is None and not self._is_called
 
-    @property
-    def idle_seconds(self) -> float:
-        """For how long it has had nothing to do."""
-        return self.loop.time() - self._idle_since
+    def is_fresh(self, seconds: float) -> bool:
+        """Whether nothing does, and its last call ended less than `seconds` ago."""
+        return self.is_usable and self.loop.time() - self._idle_since < seconds
 
     def begin(self) -> None:
         """Begin a call."""

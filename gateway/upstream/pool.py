@@ -45,7 +45,7 @@ class Pool:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if self._is_fresh(connection):
+            if connection.is_fresh(self._idle_seconds):
                 return connection
             connection.abort()
         return None
@@ -102,15 +102,12 @@ class Pool:
         """Close what has been idle for too long; come again while anything is idle."""
         self._sweeper = None
         for origin, idle in list(self._idle.items()):
-            while idle and not self._is_fresh(idle[0]):
+            while idle and not idle[0].is_fresh(self._idle_seconds):
                 idle.popleft().abort()
             if not idle:
                 del self._idle[origin]
         if self._idle:
             self._sweep_later()
-
-    def _is_fresh(self, connection: Connection) -> bool:
-        return connection.is_usable and connection.idle_seconds < self._idle_seconds
 
     def _trusted(self) -> ssl.SSLContext:
         """Return the TLS context, made when first needed: reading the certificates takes a while."""
