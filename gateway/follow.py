@@ -18,13 +18,13 @@ from monitoring.metrics import Metrics
 from serving.fleet.proof import Prover
 from serving.ids import tenant_tag
 from serving.routing.catalog import Alias, Catalog, Release
-from serving.store.catalog import load_catalog
-from serving.store.database import Database
+from serving.store.catalog import load_catalog, refresh_catalog
+from serving.store.database import Database, hear
 
 logger = logging.getLogger("strop.gateway")
 
 _SAFETY_SECONDS: Final = 5.0
-"""A notification may be lost with its connection; nothing is for longer than this."""
+"""Without word of a change, how long until the revision is looked at, and what was used is read."""
 _READ_SECONDS: Final = 5.0
 _PROVE_SECONDS: Final = 10.0
 _STEP_SECONDS: Final = 0.2
@@ -76,10 +76,13 @@ class Follower:
             while True:
                 try:
                     async with self._database.listen() as connection:
+                        await self.reload()
                         while True:
-                            await self.reload()
                             pause = _FIRST_BACK_OFF_SECONDS
-                            await _wait_for_news(connection)
+                            if await hear(connection, _SAFETY_SECONDS):
+                                await self.reload()
+                            else:
+                                await self.refresh()
                 except DATABASE_ERRORS as error:
                     logger.warning("The catalogue cannot be read, the last one stays: %r", error)
                     self._metrics.failed("catalog")
@@ -96,6 +99,16 @@ class Follower:
         """Read the catalogue; adopt its keys now and its aliases as soon as they can be served."""
         async with asyncio.timeout(_READ_SECONDS), self._database.session() as session:
             newest = await load_catalog(session)
+        self._take(newest)
+
+    async def refresh(self) -> None:
+        """Look whether the catalogue is another one than that which was read last; if so, take it."""
+        async with asyncio.timeout(_READ_SECONDS), self._database.session() as session:
+            newest = await refresh_catalog(session, self._newest)
+        if newest is not self._newest:
+            self._take(newest)
+
+    def _take(self, newest: Catalog) -> None:
         self._newest = newest
         self._tenants = _tenants_of(newest)
         self._prover.champions = frozenset(adapter for _, adapter in _champions(newest))
@@ -191,8 +204,3 @@ def _served_by(release: Release) -> tuple[str, str | None]:
 def _tenants_of(catalog: Catalog) -> dict[bytes, str]:
     tenants = {principal.tenant for principal in catalog.principals.values()}
     return {tenant_tag(tenant): tenant for tenant in tenants}
-
-
-async def _wait_for_news(connection: psycopg.AsyncConnection) -> None:
-    async for _ in connection.notifies(timeout=_SAFETY_SECONDS, stop_after=1):
-        pass

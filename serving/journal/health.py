@@ -29,8 +29,10 @@ class JournalHealth:
 
 async def read_ingested(session: AsyncSession) -> dict[str, int]:
     """Return, for each segment that is not finished, how many of its bytes the database has."""
-    found = select(tables.Segment).where(col(tables.Segment.finished_at).is_(None))
-    return {row.name: row.num_bytes for row in await session.exec(found)}
+    found = select(tables.Segment.name, tables.Segment.num_bytes).where(
+        col(tables.Segment.finished_at).is_(None)
+    )
+    return dict((await session.exec(found)).all())
 
 
 def look_at(folder: Path, ingested: Mapping[str, int]) -> JournalHealth:

@@ -124,6 +124,13 @@ class Catalog:
         """Every alias once, whoever owns it."""
         return tuple(self.aliases.values())
 
+    @property
+    def has_budgets(self) -> bool:
+        """Whether what is used counts for anybody."""
+        return any(alias.budget is not None for alias in self.all_aliases) or any(
+            principal.quota.budget is not None for principal in self.principals.values()
+        )
+
     def principal_of(self, key: str) -> Principal | None:
         """Return whose key this is. Looked up by hash, so timing tells nothing about the key."""
         return self.principals.get(digest_of(key))

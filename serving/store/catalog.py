@@ -1,5 +1,6 @@
 """The catalogue as gateway workers hold it in memory: keys and aliases as of one revision."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlmodel import col, or_, select
@@ -34,6 +35,13 @@ async def load_catalog(session: AsyncSession) -> routing.Catalog:
                 under_evaluation=under_evaluation,
                 usage=usage,
             )
+
+
+async def refresh_catalog(session: AsyncSession, known: routing.Catalog) -> routing.Catalog:
+    """Return the newest catalogue: `known`, with what was used since, if its revision still holds."""
+    if await _revision(session) != known.revision:
+        return await load_catalog(session)
+    return replace(known, usage=await usage_of_month(session)) if known.has_budgets else known
 
 
 async def _revision(session: AsyncSession) -> int:

@@ -3,6 +3,7 @@
 Nobody below the edge commits: `Database.session()` commits when its block ends well.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Database:
 
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[psycopg.AsyncConnection]:
-        """Yield a connection of its own that hears every new revision (`connection.notifies()`)."""
+        """Yield a connection of its own that hears every new revision: see `hear`."""
         connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
@@ -90,6 +91,31 @@ class Database:
     async def close(self) -> None:
         """Close the pool."""
         await self.engine.dispose()
+
+
+async def hear(connection: psycopg.AsyncConnection, seconds: float) -> bool:
+    """Wait for a new revision on a connection that listens; False: none came within `seconds`.
+
+    Raises:
+        psycopg.OperationalError: the connection is gone.
+    """
+    # psycopg looks ten times a second while it waits; the event loop is told.
+    if not await _has_come(connection.fileno(), seconds):
+        return False
+    return bool([notify async for notify in connection.notifies(timeout=seconds, stop_after=1)])
+
+
+async def _has_come(descriptor: int, seconds: float) -> bool:
+    """Wait until there is something to read."""
+    loop, has_come = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, has_come.set)
+    try:
+        async with asyncio.timeout(seconds):
+            return await has_come.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def try_lock(session: AsyncSession, name: str) -> bool:

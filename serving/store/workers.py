@@ -5,9 +5,9 @@ When that was is told by one clock, the database's: processes run on several mac
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import cache
 
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlmodel import SQLModel, col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -24,7 +24,7 @@ async def report_worker(session: AsyncSession, worker: GatewayWorker) -> None:
     `revision` has to be the one whose *aliases* the worker routes by, and `in_flight` counted
     after it was adopted: an adapter is unloaded on the strength of these two.
     """
-    await _write(session, worker, key="id")
+    await _write(session, worker)
 
 
 async def remove_worker(session: AsyncSession, worker_id: str) -> None:
@@ -57,7 +57,7 @@ async def report_replicas(
     urls = [*kept, *(replica.url for replica in replicas)]
     await session.exec(delete(Replica).where(col(Replica.url).not_in(urls)))
     for replica in replicas:
-        await _write(session, replica, key="url")
+        await _write(session, replica)
 
 
 async def list_replicas(session: AsyncSession) -> list[Replica]:
@@ -79,8 +79,14 @@ async def silence_of_worker(session: AsyncSession) -> timedelta | None:
     return None if seen_at is None else now - seen_at
 
 
-async def _write(session: AsyncSession, row: SQLModel, *, key: str) -> None:
-    values: dict[str, Any] = {**row.model_dump(), "seen_at": func.now()}
-    statement = insert(type(row)).values(**values)
-    changes = {name: statement.excluded[name] for name in values if name != key}
-    await session.exec(statement.on_conflict_do_update(index_elements=[key], set_=changes))
+async def _write(session: AsyncSession, row: SQLModel) -> None:
+    await session.exec(_upsert_of(type(row)), params=row.model_dump(exclude={"seen_at"}))
+
+
+@cache
+def _upsert_of(kind: type[SQLModel]) -> Insert:
+    """Return the statement that writes a row over the one of its key. Made once: beats are many."""
+    table = SQLModel.metadata.tables[str(kind.__tablename__)]
+    fresh = insert(table).values(seen_at=func.now())
+    changes = {column.name: fresh.excluded[column.name] for column in table.columns}
+    return fresh.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)

@@ -7,13 +7,16 @@ from typing import Any
 
 import sqlalchemy
 
+from serving.routing.catalog import Quota
 from serving.settings import Settings
+from serving.store.access import Usage
 from serving.store.aliases import create_alias, list_aliases, set_alias
-from serving.store.catalog import load_catalog
+from serving.store.catalog import load_catalog, refresh_catalog
 from serving.store.database import Database
 from serving.store.keys import create_key
 from serving.store.releases import create_release
-from serving.store.tables import Adapter, Alias
+from serving.store.tables import Adapter, Alias, utc_now
+from serving.store.usage import first_day
 from serving.types import Role, Task
 
 
@@ -65,6 +68,28 @@ async def test_the_number_of_queries_does_not_grow(database: Database, settings:
             await create_alias(session, settings, name=f"a{number}", tenant="acme", task=Task.CHAT)
             await create_key(session, role=Role.APP, tenant="acme", name="web")
     assert await count() == before <= 7
+
+
+async def test_a_catalogue_whose_revision_holds_is_not_read_again(
+    database: Database, settings: Settings
+) -> None:
+    """One query tells that it holds; what was used, which raises no revision, is still news."""
+    async with database.session() as session:
+        known = await load_catalog(session)
+        with _statements(database) as seen:
+            assert await refresh_catalog(session, known) is known
+        assert len(seen) == 1
+        key, _ = await create_key(
+            session, role=Role.APP, tenant="acme", name="web", quota=Quota(budget=10)
+        )
+        known = await refresh_catalog(session, known)
+        assert [principal.key_id for principal in known.principals.values()] == [key.id]
+        month = first_day(utc_now())
+        session.add(Usage(month=month, key_id=key.id, alias_id=0, pool="p", tokens=7, busy_ms=0))
+        await session.flush()
+        found = await refresh_catalog(session, known)
+    assert found.principals is known.principals
+    assert found.usage.by_key == {key.id: 7}
 
 
 async def test_a_catalogue_is_of_one_revision(database: Database, settings: Settings) -> None:
