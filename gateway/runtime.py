@@ -42,6 +42,8 @@ logger = logging.getLogger("strop.gateway")
 _LAST_RECORDS_SECONDS: Final = 5.0
 _FIRST_PROOFS_SECONDS: Final = 5.0
 _LOST_POOL_SECONDS: Final = 60.0
+_NUM_RESERVED: Final = 2
+"""Connections to the database that only the follower and the heartbeat take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,9 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         stack.callback(limits.close)
         database = Database.connect(url)
         stack.push_async_callback(database.close)
+        # Operators' calls may hold all the others for minutes; revoked keys do not wait for them.
+        reserve = Database.connect(url, pool_size=_NUM_RESERVED)
+        stack.push_async_callback(reserve.close)
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         engines = engines_of(settings, client)
         upstream = SocketUpstream()
@@ -139,10 +144,10 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         metrics, traffic, prover = Metrics(), Traffic(), Prover(settings, engines)
         tracing = make_tracing(settings, metrics)
         stack.push_async_callback(tracing.close)
-        follower = Follower(database, prover, metrics)
+        follower = Follower(reserve, prover, metrics)
         dispatcher = Dispatcher(prover, settings, metrics)
         gauges = Gauges(settings, engines, prover, dispatcher, metrics)
-        heartbeat = Heartbeat(worker_id, database, follower, prover, traffic, metrics, gauges)
+        heartbeat = Heartbeat(worker_id, reserve, follower, prover, traffic, metrics, gauges)
         await _load_first_catalog(follower)
         stack.push_async_callback(heartbeat.stop)
         background = [

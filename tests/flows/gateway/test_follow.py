@@ -1,5 +1,8 @@
 """The catalogue in memory: what is adopted when, and what an outage changes."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -25,6 +28,8 @@ from tests.upstream_server import FakeEngine
 
 ADAPTER = "support-v1-aaaaaaaa"
 NEXT = "support-v2-bbbbbbbb"
+_MOST_CONNECTIONS = 15
+"""What a `Database` opens at once: its pool of 5, and 10 that SQLAlchemy adds."""
 
 
 def catalog(*adapters: str | None) -> Catalog:
@@ -126,6 +131,32 @@ async def test_a_lost_connection_is_made_again(gateway: Gateway, database: Datab
     await database.engine.dispose()
     key = await make_key(database)
     await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
+
+
+async def test_operators_starve_neither_news_nor_heartbeat(
+    gateway: Gateway, database: Database
+) -> None:
+    """While their calls hold every connection, a new key works, and the worker's row stays fresh."""
+    async with AsyncExitStack() as calls:
+        for _ in range(_MOST_CONNECTIONS):
+            await calls.enter_async_context(gateway.runtime.database.engine.connect())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), gateway.runtime.database.engine.connect():
+                pass
+        key = await make_key(database)
+        await until(lambda: gateway.runtime.catalog.principal_of(key) is not None)
+        first = last = await last_beat(database)
+        while last == first:
+            last = await last_beat(database)
+
+
+async def last_beat(database: Database) -> datetime:
+    """Return when the only gateway worker has last reported, once it has."""
+    while True:
+        async with database.session() as session:
+            for worker in await list_live_workers(session):
+                return worker.seen_at
+        await asyncio.sleep(0.05)
 
 
 async def test_a_catalogue_that_cannot_be_understood_stops_no_news(
