@@ -4,18 +4,14 @@ from typing import Final
 
 import httptools
 
-from serving.errors import InvalidRequestError, NotFoundError, StropError
+from serving.errors import (
+    AmbiguousPathError,
+    HeadTimeoutError,
+    HeadTooLongError,
+    RefusedHeadError,
+)
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-
-
-class RefusedHeadError(Exception):
-    """A head that no application is to see, and the status that says so."""
-
-    def __init__(self, status: int, error: StropError) -> None:
-        super().__init__(status, error)
-        self.status = status
-        self.error = error
 
 
 def refusal_of(error: httptools.HttpParserError) -> RefusedHeadError:
@@ -26,22 +22,19 @@ def refusal_of(error: httptools.HttpParserError) -> RefusedHeadError:
 
 def malformed(reason: str) -> RefusedHeadError:
     """Return the refusal of what is no request, for a reason."""
-    words = f"The request cannot be read. {reason}"
-    return RefusedHeadError(400, InvalidRequestError(words, code="malformed_request"))
+    return RefusedHeadError(f"The request cannot be read. {reason}")
 
 
-def head_too_long() -> RefusedHeadError:
+def head_too_long() -> HeadTooLongError:
     """Return the refusal of more than `MAX_HEAD_BYTES`."""
-    words = f"Headers and trailers may have {MAX_HEAD_BYTES} bytes."
-    return RefusedHeadError(431, InvalidRequestError(words, code="headers_too_large"))
+    return HeadTooLongError(f"Headers and trailers may have {MAX_HEAD_BYTES} bytes.")
 
 
-def head_late(seconds: float) -> RefusedHeadError:
+def head_late(seconds: float) -> HeadTimeoutError:
     """Return the refusal of a head that took longer than `seconds`."""
-    words = f"The request's head did not arrive within {seconds:g} s."
-    return RefusedHeadError(408, InvalidRequestError(words, code="head_timeout"))
+    return HeadTimeoutError(f"The request's head did not arrive within {seconds:g} s.")
 
 
-def no_such_path(path: str) -> RefusedHeadError:
+def no_such_path(path: str) -> AmbiguousPathError:
     """Return the refusal of a path that no route has."""
-    return RefusedHeadError(404, NotFoundError(f"There is no {path[:200]} here."))
+    return AmbiguousPathError(f"There is no {path[:200]} here.")

@@ -2,7 +2,11 @@
 
     StropError
     ├── InvalidRequestError        400  the request, the file or the argument is wrong
-    │   └── ConfigurationError     400  strop.toml, the environment or the machine is wrong
+    │   ├── ConfigurationError     400  strop.toml, the environment or the machine is wrong
+    │   └── RefusedHeadError       400  a request's head that no application is to see
+    │       ├── AmbiguousPathError 404  a path that another server may read otherwise
+    │       ├── HeadTimeoutError   408  a head that did not arrive in time
+    │       └── HeadTooLongError   431  a head over the limit
     ├── AuthenticationError        401  no key, or none that we know
     ├── PermissionDeniedError      403  a known key that may not do this
     ├── NotFoundError              404  no such thing, or not for this key
@@ -74,6 +78,33 @@ class ConfigurationError(InvalidRequestError):
     """strop.toml, the environment or the machine is wrong."""
 
     default_code = "configuration"
+
+
+class RefusedHeadError(InvalidRequestError):
+    """A request's head that no application is to see."""
+
+    default_code = "malformed_request"
+
+
+class AmbiguousPathError(RefusedHeadError):
+    """A path that another server may read otherwise."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class HeadTimeoutError(RefusedHeadError):
+    """A head that did not arrive in time."""
+
+    status = 408
+    default_code = "head_timeout"
+
+
+class HeadTooLongError(RefusedHeadError):
+    """A head over the limit."""
+
+    status = 431
+    default_code = "headers_too_large"
 
 
 class AuthenticationError(StropError):

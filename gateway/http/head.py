@@ -7,13 +7,8 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.http.headers import SECURITY_LINES, RawHeaders, lines_of
-from gateway.refusals import (
-    MAX_HEAD_BYTES,
-    RefusedHeadError,
-    head_too_long,
-    malformed,
-    no_such_path,
-)
+from gateway.refusals import MAX_HEAD_BYTES, head_too_long, malformed, no_such_path
+from serving.errors import RefusedHeadError
 
 
 def check_head(parser: httptools.HttpRequestParser, url: bytes, headers: RawHeaders) -> None:
@@ -56,7 +51,7 @@ def without_upgrade(parser: httptools.HttpRequestParser, url: bytes, headers: Ra
 
 def refusal_bytes(refusal: RefusedHeadError, default_lines: bytes) -> bytes:
     """Return the whole answer to a head that is refused; the connection ends with it."""
-    body = msgspec.json.encode(refusal.error.to_body())
+    body = msgspec.json.encode(refusal.to_body())
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
