@@ -48,7 +48,11 @@ def serve(settings: Settings, url: str) -> None:
         # uvicorn sends itself the signal again when it has drained; by default that would kill us.
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGUSR1, _stay)
-        LeavingServer(config, notice_seconds=gateway.notice_seconds).run()
+        LeavingServer(
+            config,
+            notice_seconds=gateway.notice_seconds,
+            patience_seconds=gateway.patience_seconds,
+        ).run()
         return
     share_metrics(settings.home / "metrics")
     main = partial(_run_worker, settings.model_dump_json(), url)

@@ -5,12 +5,13 @@ readiness off ──notice_seconds──► no new connections ──drain_secon
 """
 
 import asyncio
+import faulthandler
 import gc
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 import uvicorn
 
@@ -20,6 +21,7 @@ LEAVING: Final = "is_leaving"
 _LOOK_SECONDS: Final = 0.05
 _GARBAGE_AT: Final = 10_000
 """Objects made and not freed; Python itself would look after 700."""
+_TURN_SECONDS: Final = 1.0
 
 
 class LeavingServer(uvicorn.Server):
@@ -31,14 +33,23 @@ class LeavingServer(uvicorn.Server):
             at readiness now and then.
         is_alone: whether signals mean this process. Of a supervised one they may mean the whole
             group, and its supervisor says what is wanted.
+        patience_seconds: in service, the process ends with status 1 when its event loop has stood
+            still for so long, and leaves every thread's stack on stderr; None: it does not.
     """
 
     def __init__(
-        self, config: uvicorn.Config, *, notice_seconds: float, is_alone: bool = True
+        self,
+        config: uvicorn.Config,
+        *,
+        notice_seconds: float,
+        is_alone: bool = True,
+        patience_seconds: float | None = None,
     ) -> None:
         super().__init__(config)
         self._notice_seconds = notice_seconds
         self._is_alone = is_alone
+        self._patience_seconds = patience_seconds
+        self._turning: asyncio.Task[NoReturn] | None = None
         self._is_hurried = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_started: Callable[[], None] | None = None
@@ -53,6 +64,8 @@ class LeavingServer(uvicorn.Server):
         gc.freeze()
         # Hardly anything here is a ring of references: looking for some takes longer than they do.
         gc.set_threshold(_GARBAGE_AT)
+        if self.started and self._patience_seconds is not None:
+            self._turning = asyncio.create_task(_keep_turning(self._patience_seconds))
         if self.started and self.on_started is not None:
             self.on_started()
 
@@ -105,3 +118,13 @@ class LeavingServer(uvicorn.Server):
         over_at = loop.time() + seconds
         while loop.time() < over_at and not self._is_hurried:  # noqa: ASYNC110 - see above
             await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _keep_turning(patience_seconds: float) -> NoReturn:
+    """End this process when this does not get its turn: by a timer in C, which needs no lock of ours."""
+    try:
+        while True:
+            faulthandler.dump_traceback_later(patience_seconds + _TURN_SECONDS, exit=True)
+            await asyncio.sleep(_TURN_SECONDS)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -63,7 +63,7 @@ class GatewaySettings(Section):
     """How long, told to stop, it is not ready any more and yet serves: a load balancer's look."""
     drain_seconds: float = Field(30, ge=0)
     patience_seconds: float = Field(30, ge=2)
-    """One of several workers that was well and has not moved for so long is replaced."""
+    """A worker that was well and has not moved for so long is replaced; a single one ends."""
     first_byte_seconds: float = Field(120, gt=0)
     idle_seconds: float = Field(60, gt=0)
     """Silence of an engine, or of a client that takes nothing, after which it counts as gone."""

@@ -10,12 +10,14 @@ from contextlib import closing
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest.mock import patch
 
 import aiohttp
 import pytest
 import uvicorn
 from litestar.types import Receive, Scope, Send
 
+from gateway.serve import serve
 from gateway.server import LeavingServer
 from gateway.workers import Workers, serve_as_worker
 from serving.journal.segments import list_segments
@@ -94,6 +96,31 @@ def test_an_event_loop_that_never_comes_back_is_noticed() -> None:
         supervisor.kill()
 
 
+async def test_a_single_worker_whose_event_loop_stands_still_ends_and_says_where(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody watches it but itself; whoever started it starts another."""
+    port = free_port()
+    single = multiprocessing.get_context("spawn").Process(target=serve_alone, args=(tmp_path, port))
+    single.start()
+    try:
+        await until(lambda: is_open(port))
+        assert get(port, "/") == str(single.pid).encode()
+        with pytest.raises(ConnectionError):
+            get(port, "/turn-for-ever")
+        single.join(60)
+        assert single.exitcode == 1
+        assert "test_stuck.py" in capfd.readouterr().err
+    finally:
+        single.kill()
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def get(port: int, path: str) -> bytes:
     """Ask one worker's address; the port is taken before any worker listens."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
@@ -112,11 +139,31 @@ def work(listener: socket.socket, line: Connection) -> None:
     serve_as_worker(server, listener, line)
 
 
+def serve_alone(home: Path, port: int) -> None:
+    """Serve as `strop gateway` does with one worker, with little patience and another application."""
+    known = Settings.model_validate(
+        {"home": home, "gateway": {"port": port, "patience_seconds": 2, "workers": 1}}
+    )
+    with patch("gateway.serve.build_worker", return_value=answer):
+        serve(known, "postgresql://nowhere")
+
+
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     """Turn for ever, if asked to."""
+    if scope["type"] == "lifespan":
+        await live(receive, send)
+        return
     while scope["path"] == "/turn-for-ever":
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send(
         {"type": "http.response.body", "body": str(os.getpid()).encode(), "more_body": False}
     )
+
+
+async def live(receive: Receive, send: Send) -> None:
+    """Have nothing to start and nothing to stop."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
