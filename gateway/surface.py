@@ -32,7 +32,6 @@ logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[object, object, State]
 
-_EITHER_HEADER: Final[list[SecurityRequirement]] = [{"bearer": []}, {"key": []}]
 FEEDBACK: Final = "/v1/feedback"
 _EITHER_HEADER: Final[list[SecurityRequirement]] = [{"bearer": []}, {"key": []}]
 
