@@ -7,17 +7,17 @@ and with it the name of the endpoint.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
+
+import msgspec
 
 from serving.dialects import chat, messages, responses
 
 _INT4_MAX = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens as the engine counted them; None where it did not say."""
 
     prompt_tokens: int | None = None

@@ -74,18 +74,19 @@ class JournalWriter:
             PayloadTooLargeError: the record is longer than `max_record_bytes`, and not because
                 of an answer, which would be cut.
         """
-        frame = pack(self._encode(record))
+        frame, is_end = pack(self._encode(record)), isinstance(record, End)
+        num_bytes = len(frame)
         if self._segment.is_gone:
             self._begin_anew()
-        if not isinstance(record, End):
-            self._refuse_above_watermark(len(frame))
-        if self._segment.num_bytes + len(frame) > self._settings.segment_bytes:
+        if not is_end:
+            self._refuse_above_watermark(num_bytes)
+        if self._segment.num_bytes + num_bytes > self._settings.segment_bytes:
             self._rotate()
         try:
-            self._write(frame, is_end=isinstance(record, End))
+            self._segment.append(frame)
         except OSError as error:
-            raise self._unwritable(error) from error
-        self._num_folder_bytes += len(frame)
+            self._append_on_full_disk(frame, error, is_end=is_end)
+        self._num_folder_bytes += num_bytes
         self._num_appended += 1
 
     async def flush(self) -> None:
@@ -115,14 +116,14 @@ class JournalWriter:
         self._segment.close()
         self._reserve.close()
 
-    def _write(self, frame: bytes, *, is_end: bool) -> None:
+    def _append_on_full_disk(self, frame: bytes, refused: OSError, *, is_end: bool) -> None:
         try:
-            self._segment.append(frame)
-        except OSError:
             self._reserve.let_go()
             if not is_end:
-                raise
+                raise refused
             self._segment.append(frame)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _encode(self, record: Record) -> bytes:
         payload = self._encode_text(record)

@@ -49,6 +49,12 @@ PLENTY: Final = 10**9
 _ROUNDS: Final = 7
 
 
+class Answer(msgspec.Struct):
+    """What is read of an answer."""
+
+    usage: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True)
 class Stand:
     """What a gateway worker has, and one request at each of its stages."""
@@ -144,6 +150,7 @@ def steps(stand: Stand) -> dict[str, Callable[[], Any]]:
     body, authorization = msgspec.json.decode(BODY), f"Bearer {KEY}"
     order, journal = stand.order, stand.journal
     begin, end = begin_of(order), end_of(order)
+    answers = msgspec.json.Decoder(Answer)
     return {
         "authenticate": lambda: authenticate(stand.catalog, authorization),
         "authorise": lambda: authorise(CHAT, body),
@@ -159,7 +166,7 @@ def steps(stand: Stand) -> dict[str, Callable[[], Any]]:
         "admission": lambda: admit(stand),
         "journal: begin": lambda: journal.append(begin),
         "journal: end": lambda: journal.append(end),
-        "usage": lambda: usage_of(msgspec.json.decode(ANSWER)),
+        "usage": lambda: usage_of({"usage": answers.decode(ANSWER).usage}),
         "metrics": lambda: tell(stand),
     }
 
