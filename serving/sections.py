@@ -87,12 +87,30 @@ class GatewaySettings(Section):
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
-class EngineSettings(Section):
-    """The single-pool short form, and what holds for engines started here."""
+class PoolTraits(Section):
+    """What is said of a pool in [[pools]], and of the only one in [engine], its short form."""
 
     base_model: BaseModelName = ""
+    """A folder or a hub name for `vllm`; the upstream's own model name for `openai`."""
     served_name: str = "base"
+    """The name under which clients reach the pool's base model."""
     urls: tuple[EngineUrl, ...] = ()
+    """Replicas that somebody else runs, without /v1. Empty: they are started here."""
+    args: tuple[str, ...] = ()
+    max_loras: int = Field(4, ge=1, le=8)
+    max_lora_rank: LoraRank = 16
+    max_in_flight: int = Field(1024, ge=1)
+    """Requests that a replica gets at once, each gateway worker's even share of them; more wait in
+    the gateway. See `routing`."""
+    price_per_gpu_hour: float | None = Field(None, gt=0)
+    """In any currency; tokens then have a cost in metrics and `strop status`."""
+    gpus: int = Field(1, ge=1)
+    """GPUs that one replica takes: what the price is multiplied with."""
+
+
+class EngineSettings(PoolTraits):
+    """The single-pool short form, and what holds for engines started here."""
+
     port: Port = 8100
     """First loopback port of the engines started here; replica i takes port + i."""
     kv_cache_gib: float = Field(1.0, gt=0)
@@ -103,42 +121,19 @@ class EngineSettings(Section):
     patience_seconds: float = Field(120, gt=0)
     """An engine started here that was well and has not answered for so long is killed, and started
     again."""
-    args: tuple[str, ...] = ()
-    max_loras: int = Field(4, ge=1, le=8)
-    max_lora_rank: LoraRank = 16
-    max_in_flight: int = Field(1024, ge=1)
-    """Requests that a replica gets at once; more wait in the gateway. See `routing`."""
-    price_per_gpu_hour: float | None = Field(None, gt=0)
-    """In any currency; tokens then have a cost in metrics and `strop status`."""
-    gpus: int = Field(1, ge=1)
-    """GPUs that one replica takes: what the price is multiplied with."""
 
 
-class PoolSettings(Section):
+class PoolSettings(PoolTraits):
     """A group of replicas that serve one base model."""
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     kind: PoolKind = PoolKind.VLLM
-    base_model: BaseModelName = ""
-    """A folder or a hub name for `vllm`; the upstream's own model name for `openai`."""
-    served_name: str = "base"
-    """The name under which clients reach the pool's base model."""
     replicas: int = Field(1, ge=1, le=64)
-    urls: tuple[EngineUrl, ...] = ()
-    """Replicas that somebody else runs, without /v1. Empty: `replicas` are started here."""
+    """How many are started here."""
     adapter_root: str = ""
     """The folder that remote engines know as ours: maps STROP_HOME/adapters onto it."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key of an `openai` upstream."""
-    args: tuple[str, ...] = ()
-    max_loras: int = Field(4, ge=1, le=8)
-    max_lora_rank: LoraRank = 16
-    max_in_flight: int = Field(1024, ge=1)
-    """Requests that each replica gets at once; each gateway worker may send its even share."""
-    price_per_gpu_hour: float | None = Field(None, gt=0)
-    """In any currency; tokens then have a cost in metrics and `strop status`."""
-    gpus: int = Field(1, ge=1)
-    """GPUs that one replica takes: what the price is multiplied with."""
 
     @property
     def price_per_hour(self) -> float | None:

@@ -24,6 +24,7 @@ from serving.sections import (
     JournalSettings,
     LearningSettings,
     PoolSettings,
+    PoolTraits,
     RoutingSettings,
     StoreSettings,
     TrainSettings,
@@ -31,17 +32,7 @@ from serving.sections import (
 )
 
 DEFAULT_CONFIG = Path("strop.toml")
-_SHORT_FORM: Final = (
-    "base_model",
-    "served_name",
-    "urls",
-    "args",
-    "max_loras",
-    "max_lora_rank",
-    "max_in_flight",
-    "price_per_gpu_hour",
-    "gpus",
-)
+_SHORT_FORM: Final = tuple(PoolTraits.model_fields)
 """The keys of `engine` that describe the one pool of a configuration without [[pools]]."""
 
 
