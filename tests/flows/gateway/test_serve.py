@@ -9,12 +9,11 @@ import pytest
 from gateway.serve import uvicorn_config
 from serving.settings import Settings
 from serving.store.database import Database
+from tests.canary import CANARY
 from tests.gateway import make_key, make_settings
 from tests.ports import free_port
 from tests.serving import served
 from tests.upstream_server import FakeEngine
-
-SENTINEL = "CANARY-7f3a"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -32,7 +31,7 @@ async def test_a_gateway_serves_and_stops_on_sigterm(
     key = await make_key(database)
     async with served(settings, database.url, key) as gateway:
         session, process = gateway.session, gateway.process
-        body = {"model": "base", "messages": [{"role": "user", "content": SENTINEL}]}
+        body = {"model": "base", "messages": [{"role": "user", "content": CANARY}]}
         for is_streamed in (False, True, False, True):
             asked = {**body, "stream": is_streamed}
             async with session.post("/v1/chat/completions", json=asked) as response:
@@ -46,7 +45,7 @@ async def test_a_gateway_serves_and_stops_on_sigterm(
     assert process.returncode == 0
     lines = [json.loads(line) for line in log.decode().splitlines()]
     assert all(line["level"] in ("info", "warning") for line in lines), lines
-    assert SENTINEL not in log.decode()
+    assert CANARY not in log.decode()
     assert key not in log.decode()
 
 

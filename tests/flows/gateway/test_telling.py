@@ -6,11 +6,9 @@ import logging
 import pytest
 
 from gateway.logs import JsonFormatter
+from tests.canary import CANARY, said_in_every_way
 from tests.gateway import Gateway
-from tests.upstream_server import Answer, FakeEngine, Fault
-
-SENTINEL = "CANARY-7f3a"
-SAID = {"messages": [{"role": "user", "content": SENTINEL}], "user": SENTINEL}
+from tests.upstream_server import FakeEngine
 
 
 async def metrics_of(gateway: Gateway) -> str:
@@ -24,25 +22,12 @@ async def test_nothing_that_was_said_is_told(
 ) -> None:
     """Prompt, answer, user, key: in no log line and no metric, whatever goes wrong."""
     caplog.set_level(logging.DEBUG)
-    words = SENTINEL.encode()
-    stream = {"content-type": "text/event-stream"}
-    for answer in (
-        Answer(pieces=[b'{"usage": "' + words + b'"}']),
-        Answer(status=500, pieces=[words]),
-        Answer(status=400, pieces=[words]),
-        Answer(headers=stream, pieces=[b"data: " + words + b"\n\n", b"data: [DONE]\n\n"]),
-        Answer(headers=stream, pieces=[b"data: " + words + b"\n\n", 0.05, Fault.RESET]),
-        Answer(before_head=Fault.RESET),
-    ):
-        engine.script = lambda _, answer=answer: answer
-        await gateway.chat(stream=True, **SAID)
-    await gateway.post("/v1/chat/completions", b'{"model": "' + words)
-    await gateway.chat(model=SENTINEL)
-    await gateway.post("/v1/chat/completions", b"{}", {"Authorization": f"Bearer {SENTINEL}"})
+    async for _ in said_in_every_way(gateway, engine):
+        pass
     lines = [JsonFormatter().format(record) for record in caplog.records]
     told = "\n".join([*lines, await metrics_of(gateway)])
     assert lines
-    assert SENTINEL not in told
+    assert CANARY not in told
     assert gateway.key not in told
 
 

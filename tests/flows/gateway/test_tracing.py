@@ -13,6 +13,7 @@ import pytest
 from gateway.logs import JsonFormatter
 from serving.settings import Settings
 from serving.store.database import Database
+from tests.canary import CANARY, said_in_every_way
 from tests.collector import Collector, collecting
 from tests.gateway import (
     Gateway,
@@ -25,7 +26,6 @@ from tests.gateway import (
 )
 from tests.upstream_server import Answer, FakeEngine, Fault, fake_engine, streamed
 
-SENTINEL = "CANARY-7f3a"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
@@ -220,41 +220,22 @@ async def test_no_span_holds_what_was_said(
     no line of whoever sends them.
     """
     caplog.set_level(logging.DEBUG)
-    words = SENTINEL.encode()
-    stream = {"content-type": "text/event-stream", "x-said": SENTINEL}
     given = {
-        "x-strop-conversation": SENTINEL,
-        "user-agent": SENTINEL,
-        "tracestate": f"vendor={SENTINEL}",
-        "baggage": f"a={SENTINEL}",
+        "x-strop-conversation": CANARY,
+        "user-agent": CANARY,
+        "tracestate": f"vendor={CANARY}",
+        "baggage": f"a={CANARY}",
         **TRACEPARENT,
     }
-    said = {"messages": [{"role": "user", "content": SENTINEL}], "user": SENTINEL}
-    path = "/v1/chat/completions"
-    for answer in (
-        Answer(pieces=[b'{"usage": "' + words + b'"}']),
-        Answer(status=500, pieces=[words]),
-        Answer(status=400, pieces=[words]),
-        Answer(headers=stream, pieces=[b"data: " + words + b"\n\n", b"data: [DONE]\n\n"]),
-        Answer(headers=stream, pieces=[b"data: " + words + b"\n\n", 0.05, Fault.RESET]),
-        Answer(before_head=Fault.RESET),
-    ):
-        engine.script = lambda _, answer=answer: answer
-        await gateway.post(path, body(stream=True, **said), given)
+    async for _ in said_in_every_way(gateway, engine, given):
         await collector.trace()
         await is_well(gateway)
-    await gateway.post(path, b'{"model": "' + words, given)
-    await collector.trace()
-    await gateway.post(path, body(model=SENTINEL), given)
-    await collector.trace()
-    await gateway.post(path, b"{}", {**given, "Authorization": f"Bearer {SENTINEL}"})
-    await collector.trace()
     sent = b"".join(collector.bodies)
     assert sent.count(bytes.fromhex(TRACE)) >= 9
-    assert words not in sent
+    assert CANARY.encode() not in sent
     assert gateway.key.encode() not in sent
     told = "\n".join(JsonFormatter().format(record) for record in caplog.records)
-    assert SENTINEL not in told
+    assert CANARY not in told
     assert gateway.key not in told
     assert all("tracestate" not in call.headers for call in engine.calls)
 

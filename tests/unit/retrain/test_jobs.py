@@ -40,11 +40,8 @@ class Work:
 async def test_a_run_in_hand_is_finished() -> None:
     """Asked to stop in the middle of a run, a job ends it and begins no other."""
     work, stopping = Work(), asyncio.Event()
-    work.may_end.clear()
     job = Job(name="slow", seconds=1, work=work)
-    job.due.set()
-    working = asyncio.create_task(keep_working(job, stopping))
-    await until(lambda: work.num_running == 1)
+    working = await begun(job, work, stopping)
     job.due.set()
     stopping.set()
     assert not working.done()
@@ -56,11 +53,8 @@ async def test_a_run_in_hand_is_finished() -> None:
 async def test_a_repeatable_run_is_cut_off() -> None:
     """What the next start takes up again does not hold up the end; it is no failure either."""
     work, stopping = Work(), asyncio.Event()
-    work.may_end.clear()
     job = Job(name="long", seconds=1, work=work, is_repeatable=True)
-    job.due.set()
-    working = asyncio.create_task(keep_working(job, stopping))
-    await until(lambda: work.num_running == 1)
+    working = await begun(job, work, stopping)
     stopping.set()
     await asyncio.wait_for(working, 30)
     assert (work.num_running, work.num_ended, job.num_failures) == (0, 0, 0)
@@ -69,11 +63,8 @@ async def test_a_repeatable_run_is_cut_off() -> None:
 async def test_ticks_during_a_run_become_one_more() -> None:
     """However often a job was due while it ran, it runs once more, and never beside itself."""
     work, stopping = Work(), asyncio.Event()
-    work.may_end.clear()
     job = Job(name="slow", seconds=1, work=work)
-    job.due.set()
-    working = asyncio.create_task(keep_working(job, stopping))
-    await until(lambda: work.num_running == 1)
+    working = await begun(job, work, stopping)
     for _ in range(5):
         job.due.set()
     work.may_end.set()
@@ -120,6 +111,15 @@ def test_pauses_grow_to_a_limit(num_failures: int) -> None:
     pauses = [pause_seconds(number) for number in range(1, min(num_failures, 40) + 1)]
     assert all(earlier <= later <= 30 for earlier, later in pairwise(pauses))
     assert pause_seconds(num_failures) <= 30
+
+
+async def begun(job: Job, work: Work, stopping: asyncio.Event) -> asyncio.Task[None]:
+    """Have a job that is due begin its work, and not end it yet."""
+    work.may_end.clear()
+    job.due.set()
+    working = asyncio.create_task(keep_working(job, stopping))
+    await until(lambda: work.num_running == 1)
+    return working
 
 
 async def until(is_so: Callable[[], bool]) -> None:

@@ -9,18 +9,15 @@ from serving.fleet.adapters import adapter_path
 from serving.fleet.engine import UPSTREAM_LOOK_SECONDS
 from serving.fleet.memory import MemoryEngine
 from serving.fleet.reconcile import reconcile
-from serving.fleet.swap import promote
 from serving.sections import PoolSettings
 from serving.settings import Settings
-from serving.store.aliases import id_of
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
-from serving.store.tables import Adapter, Alias, GatewayWorker, Release, Replica, utc_now
+from serving.store.tables import Adapter, Alias, GatewayWorker, Replica, utc_now
 from serving.store.workers import list_replicas
 from serving.types import PoolKind
+from tests.walks import AddRelease, Engines, Walks
 
-Engines = dict[str, tuple[MemoryEngine, ...]]
-AddRelease = Callable[[], Awaitable[tuple[Adapter, Release]]]
 Serve = Callable[[], Awaitable[Adapter]]
 
 
@@ -34,18 +31,11 @@ def serve_next(
 ) -> Serve:
     """Import another adapter and promote it; give its row."""
 
+    walks = Walks(database, settings, engines, alias)
+
     async def serve() -> Adapter:
         adapter, release = await add_release()
-        await promote(
-            database,
-            settings,
-            engines,
-            id_of(alias),
-            release.number,
-            actor="console",
-            reason="a test",
-            is_forced=True,
-        )
+        await walks.promote(release.number)
         return adapter
 
     return serve

@@ -11,13 +11,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from serving.errors import StropError
-from serving.fleet import swap
 from serving.fleet.adapters import import_adapter
 from serving.fleet.memory import MemoryEngine
 from serving.fleet.placement import desired_adapters
 from serving.fleet.reconcile import reconcile
 from serving.settings import Settings
-from serving.store.aliases import create_alias, id_of, list_aliases
+from serving.store.aliases import create_alias, list_aliases
 from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.releases import find_release
@@ -25,6 +24,7 @@ from serving.store.tables import Alias, GatewayWorker, utc_now
 from serving.store.workers import remove_worker
 from serving.types import Task
 from tests.scale import examples
+from tests.walks import Engines, Walks
 
 NUM_ADAPTERS = 3
 _numbers = itertools.count(1)
@@ -95,11 +95,11 @@ class _Story:
     ) -> None:
         self.database = database
         self.settings = settings
-        self.alias = alias
         self.names = names
         self.reports: dict[str, GatewayWorker] = {}
         self.replicas = [_Watched(url, self) for url in settings.pool("small").urls]
-        self.engines = {"small": tuple(self.replicas)}
+        self.engines: Engines = {"small": tuple(self.replicas)}
+        self._walks = Walks(database, settings, self.engines, alias)
 
     async def do(self, deed: str, detail: object) -> None:
         """Do one step. It may be refused, with an error of ours and no other."""
@@ -116,26 +116,10 @@ class _Story:
             assert not report.in_flight.get(name)
 
     async def _promote(self, number: int) -> None:
-        await swap.promote(
-            self.database,
-            self.settings,
-            self.engines,
-            id_of(self.alias),
-            number,
-            actor="console",
-            reason="a test",
-            is_forced=True,
-        )
+        await self._walks.promote(number)
 
     async def _rollback(self, _: None) -> None:
-        await swap.rollback(
-            self.database,
-            self.settings,
-            self.engines,
-            id_of(self.alias),
-            actor="console",
-            reason="a test",
-        )
+        await self._walks.rollback()
 
     async def _restart(self, replica: int) -> None:
         self.replicas[replica].restart()

@@ -25,7 +25,7 @@ from serving.store.learning import (
 from serving.store.lineage import LineageRows, list_lineage, read_lineage
 from serving.store.paging import WHOLE, Page
 from serving.store.releases import create_release
-from serving.store.tables import Alias, Promotion, utc_now
+from serving.store.tables import Alias, Promotion, Release, utc_now
 from serving.types import Task
 
 
@@ -86,24 +86,30 @@ async def learn(session: AsyncSession, alias: Alias) -> Dataset:
     return dataset
 
 
+async def train(session: AsyncSession, release: Release, dataset: Dataset) -> Run:
+    """Make the run that made a release of a dataset."""
+    run = Run(
+        alias_id=release.alias_id,
+        trigger=Trigger.QUALITY,
+        reason="Quality fell.",
+        actor="worker",
+        state=RunState.PASSED,
+        dataset_id=dataset.id,
+        release_id=release.id,
+        verdict={"reason": "better"},
+    )
+    session.add(run)
+    await session.flush()
+    return run
+
+
 async def test_a_release_tells_what_made_it(database: Database, settings: Settings) -> None:
     """File, inference, reviewer, policy, verdict, score and promotion: all in one answer."""
     async with database.session() as session:
         alias = await make_alias(session, settings)
         release = await create_release(session, alias, pool="small")
         dataset = await learn(session, alias)
-        run = Run(
-            alias_id=id_of(alias),
-            trigger=Trigger.QUALITY,
-            reason="Quality fell.",
-            actor="worker",
-            state=RunState.PASSED,
-            dataset_id=dataset.id,
-            release_id=release.id,
-            verdict={"reason": "better"},
-        )
-        session.add(run)
-        await session.flush()
+        run = await train(session, release, dataset)
         session.add(
             Decision(
                 alias_id=id_of(alias),
@@ -175,17 +181,7 @@ async def test_whose_rows_they_were_comes_by_the_page(
         alias = await make_alias(session, settings)
         release = await create_release(session, alias, pool="small")
         dataset = await learn(session, alias)
-        session.add(
-            Run(
-                alias_id=id_of(alias),
-                trigger=Trigger.MANUAL,
-                reason="r",
-                actor="k",
-                state=RunState.PASSED,
-                dataset_id=dataset.id,
-                release_id=release.id,
-            )
-        )
+        await train(session, release, dataset)
         session.add_all(
             DatasetRow(
                 dataset_id=id_of(dataset),
