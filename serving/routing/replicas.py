@@ -26,15 +26,25 @@ def pick_replica(
         session: requests with the same one go to the same replica while that is not busier than
             others by more than a quarter; None: the least busy one answers.
     """
+    if session is None:
+        return _least_busy(replicas, load, max_in_flight)
     free = [url for url in replicas if load[url] < max_in_flight]
     if not free:
         return None
-    if session is None:
-        return min(free, key=load.__getitem__)
     bound = ceil(_MOST_OVER_AVERAGE * (sum(load[url] for url in free) + 1) / len(free))
     # One under the bound there always is: all at the bound would be more than there are.
     near = [url for url in free if load[url] < bound]
     return max(near, key=lambda url: _draw(session, url))
+
+
+def _least_busy(
+    replicas: Collection[str], load: Mapping[str, int], max_in_flight: int
+) -> str | None:
+    found, fewest = None, max_in_flight
+    for url in replicas:
+        if load[url] < fewest:
+            found, fewest = url, load[url]
+    return found
 
 
 def _draw(session: str, url: str) -> bytes:

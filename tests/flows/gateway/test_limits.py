@@ -67,6 +67,8 @@ async def test_a_key_out_of_requests_is_told_when_to_come_back(
     assert 'strop_errors_total{code="rate_limit_exceeded"} 1.0' in (
         gateway.runtime.metrics.render().decode()
     )
+    # Nobody looks at what it asks for.
+    assert (await gateway.post("/v1/chat/completions", b"{")).status == 429
 
 
 async def test_tokens_are_settled_with_what_the_engine_says(
