@@ -5,7 +5,7 @@ cannot pass over rows that are there already, so it does not go to the table its
 connect to a database may make temporary tables, unless its owner has taken that from PUBLIC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -21,9 +21,13 @@ _TYPES: Final[dict[type[TypeEngine[Any]], str]] = {
     Float: "float8",
     Boolean: "bool",
     DateTime: "timestamptz",
+    JSON: "json",
 }
+_FIND = sql.SQL("SELECT to_regclass('pg_temp.' || {})")
 # Made once per connection, empty after each transaction.
-_CREATE = sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS")
+_CREATE = sql.SQL("CREATE TEMPORARY TABLE {name} ({columns}) ON COMMIT DELETE ROWS")
+# Long bodies are compressed where they stay: to try it here too would take longer than all else.
+_PLAIN = sql.SQL("ALTER TABLE {name} ALTER COLUMN {column} SET STORAGE EXTERNAL")
 # Of an earlier call in this transaction.
 _EMPTY = sql.SQL("DELETE FROM {name}")
 _COPY = sql.SQL("COPY {name} FROM STDIN (FORMAT BINARY)")
@@ -41,33 +45,34 @@ async def stage(
     Raises:
         psycopg.Error: PostgreSQL refuses one of them, and with it all.
     """
-    name = sql.Identifier(f"staged_{table.name}")
-    types = [_type_of(table, column) for column in columns]
-    definitions = [
-        sql.SQL("{} " + kind).format(sql.Identifier(column))
-        for column, kind in zip(columns, types, strict=True)
-    ]
+    name = f"staged_{table.name}"
+    staged = sql.Identifier(name)
+    types = {column: _type_of(table, column) for column in columns}
     connection = await _psycopg_connection(session)
-    await connection.execute(_CREATE.format(name=name, columns=sql.SQL(", ").join(definitions)))
-    await connection.execute(_EMPTY.format(name=name))
-    async with connection.cursor().copy(_COPY.format(name=name)) as copy:
-        copy.set_types(types)
+    found = await connection.execute(_FIND.format(name))
+    if await found.fetchone() == (None,):
+        await _create(connection, staged, types)
+    await connection.execute(_EMPTY.format(name=staged))
+    async with connection.cursor().copy(_COPY.format(name=staged)) as copy:
+        # On the wire, json is its text; psycopg would make JSON of it once more.
+        copy.set_types([kind.replace("json", "text") for kind in types.values()])
         try:
             for row in rows:
                 await copy.write_row(row)
         except OverflowError as error:
             raise psycopg.DataError(f"a number is too large: {error}") from error
-    return name
+    return staged
 
 
-def moved(table: Table, columns: Sequence[str]) -> sql.Composed:
-    """Return what to select of a staged row, called `new`: its columns, as what the table takes."""
-    return sql.SQL(", ").join(
-        sql.SQL(
-            "new.{}::json" if isinstance(table.columns[column].type, JSON) else "new.{}"
-        ).format(sql.Identifier(column))
-        for column in columns
+async def _create(
+    connection: psycopg.AsyncConnection[Any], staged: sql.Identifier, types: Mapping[str, str]
+) -> None:
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} " + kind).format(sql.Identifier(column)) for column, kind in types.items()
     )
+    await connection.execute(_CREATE.format(name=staged, columns=columns))
+    for column in (column for column, kind in types.items() if kind == "json"):
+        await connection.execute(_PLAIN.format(name=staged, column=sql.Identifier(column)))
 
 
 def _type_of(table: Table, column: str) -> str:

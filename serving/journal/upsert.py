@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.journal.rows import BegunRow, EndedRow, FeedbackRow, Rows, running_row
-from serving.journal.staging import moved, stage
+from serving.journal.staging import stage
 
 _KEY: Final = ("id", "begun_at")
 _OF_BEGIN: Final = tuple(name for name in BegunRow._fields if name not in _KEY)
@@ -38,8 +38,8 @@ _USED = sql.SQL(
 # What was used is added up in one order, so that two who add do not wait for each other for ever.
 _WRITE_INFERENCES = sql.SQL(
     "WITH begun AS ("
-    "INSERT INTO strop_inference AS old ({columns}) SELECT {values} FROM {staged} AS new "
-    "WHERE new.worker_id IS NOT NULL ON CONFLICT DO NOTHING RETURNING {used}), "
+    "INSERT INTO strop_inference AS old ({columns}) SELECT {columns} FROM {staged} "
+    "WHERE worker_id IS NOT NULL ON CONFLICT DO NOTHING RETURNING {used}), "
     "finished AS ("
     "UPDATE strop_inference AS old SET {changes} FROM {staged} AS new "
     "WHERE new.end_to_end_ms IS NOT NULL "
@@ -60,8 +60,7 @@ _WRITE_INFERENCES = sql.SQL(
     "(SELECT count(*) FROM written WHERE is_ended) AS num_ended"
 )
 _WRITE_FEEDBACK = sql.SQL(
-    "INSERT INTO strop_feedback ({columns}) SELECT {values} FROM {staged} AS new "
-    "ON CONFLICT DO NOTHING"
+    "INSERT INTO strop_feedback ({columns}) SELECT {columns} FROM {staged} ON CONFLICT DO NOTHING"
 )
 
 
@@ -104,8 +103,7 @@ async def _write_inferences(session: AsyncSession, rows: Rows) -> tuple[int, int
     statement = _WRITE_INFERENCES.format(
         staged=staged,
         columns=_names(_COLUMNS),
-        values=moved(table, _COLUMNS),
-        changes=sql.SQL("({}) = ROW({})").format(_names(_OF_END), moved(table, _OF_END)),
+        changes=sql.SQL(", ").join(map(_as_it_is_new, _OF_END)),
         first=sql.Literal(min(times)),
         last=sql.Literal(max(times)),
         used=_USED,
@@ -123,7 +121,6 @@ async def _write_feedback(session: AsyncSession, rows: Sequence[FeedbackRow]) ->
     statement = _WRITE_FEEDBACK.format(
         staged=await stage(session, table, FeedbackRow._fields, rows),
         columns=_names(FeedbackRow._fields),
-        values=moved(table, FeedbackRow._fields),
     )
     connection = await session.connection()
     return (await connection.exec_driver_sql(statement.as_string())).rowcount
@@ -146,3 +143,7 @@ def _table(name: str) -> Table:
 
 def _names(columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _as_it_is_new(column: str) -> sql.Composed:
+    return sql.SQL("{0} = new.{0}").format(sql.Identifier(column))
