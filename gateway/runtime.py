@@ -19,7 +19,7 @@ from gateway.heartbeat import Heartbeat
 from gateway.inference.dispatch import Dispatcher
 from gateway.inference.meter import Meter
 from gateway.inference.traffic import Traffic
-from gateway.limits import AddressLimiter
+from gateway.quota.addresses import AddressLimiter
 from gateway.quota.admission import Quotas
 from gateway.quota.table import SharedTable
 from gateway.tracing.trace import Tracing, make_tracing

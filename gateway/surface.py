@@ -8,8 +8,7 @@ import logging
 from functools import partial
 from typing import Any, Final
 
-from litestar import MediaType, Request, Response, asgi, get
-from litestar.datastructures import State
+from litestar import MediaType, Response, asgi, get
 from litestar.handlers import ASGIRouteHandler
 from litestar.openapi.spec import SecurityRequirement
 from litestar.params import FromPath
@@ -19,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gateway.auth import authenticate
 from gateway.dialects.messages import anthropic_model, anthropic_models
 from gateway.dialects.served import ENDPOINTS
-from gateway.errors import method_not_allowed, speaks_anthropic
+from gateway.errors import AnyRequest, method_not_allowed, speaks_anthropic
 from gateway.feedback import handle_feedback, handle_preflight
 from gateway.http.routes import Routes
 from gateway.inference.life import handle_inference
@@ -29,8 +28,6 @@ from serving.routing.catalog import Principal
 from serving.routing.choose import callable_models, choose
 
 logger = logging.getLogger("strop.gateway")
-
-AnyRequest = Request[object, object, State]
 
 FEEDBACK: Final = "/v1/feedback"
 _EITHER_HEADER: Final[list[SecurityRequirement]] = [{"bearer": []}, {"key": []}]

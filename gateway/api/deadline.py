@@ -7,7 +7,7 @@ nothing, so nothing below ever fails.
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Final
 
 from litestar import Request
 from litestar.enums import ScopeType
@@ -15,12 +15,11 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy import text
 
+from gateway.errors import AnyRequest
 from serving.errors import UnavailableError
 from serving.store.database import Database
 
 logger = logging.getLogger("strop.gateway")
-
-AnyRequest = Request[Any, Any, Any]
 
 SECONDS: Final = 10.0
 PATIENT: Final = {"deadline_seconds": 900.0}

@@ -7,7 +7,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.http.headers import SECURITY_LINES, RawHeaders, lines_of
-from gateway.refusals import MAX_HEAD_BYTES, head_too_long, malformed, no_such_path
+from gateway.http.refusals import MAX_HEAD_BYTES, head_too_long, malformed, no_such_path
 from serving.errors import RefusedHeadError
 
 

@@ -30,8 +30,8 @@ from uvicorn.server import ServerState
 from gateway.http.exchange import Exchange
 from gateway.http.head import check_head, check_length, refusal_bytes, without_upgrade
 from gateway.http.headers import lines_of
+from gateway.http.refusals import MAX_HEAD_BYTES, head_late, head_too_long, refusal_of
 from gateway.http.routes import Handler, Routes
-from gateway.refusals import MAX_HEAD_BYTES, head_late, head_too_long, refusal_of
 from gateway.upstream.alarm import Alarm
 from serving.errors import RefusedHeadError
 

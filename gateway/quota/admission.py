@@ -11,6 +11,7 @@ from math import ceil
 from types import TracebackType
 from typing import Final, NoReturn
 
+from gateway.http.headers import RawHeaders
 from gateway.quota.rules import (
     Limit,
     Refusal,
@@ -24,8 +25,6 @@ from gateway.quota.rules import (
 from gateway.quota.table import MONTH, REQUESTS_FULL_AT, SPENT, TOKENS_FULL_AT, Row, SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
 from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota, month_number
-
-Headers = list[tuple[bytes, bytes]]
 
 _SOON_SECONDS: Final = 1.0
 
@@ -89,7 +88,7 @@ class Admission:
     )
 
     def __init__(
-        self, quotas: Quotas, principal: Principal, usage: MonthlyUsage, headers: Headers
+        self, quotas: Quotas, principal: Principal, usage: MonthlyUsage, headers: RawHeaders
     ) -> None:
         """Ask for a place.
 
@@ -248,9 +247,9 @@ class Admission:
         return RateLimitError(f"{words} Try again in {ceil(wait * 10) / 10} s.", retry_after=wait)
 
 
-def quota_headers(quota: Quota, row: Row, now: int) -> Headers:
+def quota_headers(quota: Quota, row: Row, now: int) -> RawHeaders:
     """Return what is left of the minute, by the names that OpenAI gives it."""
-    headers: Headers = []
+    headers: RawHeaders = []
     if quota.rpm is not None:
         missing = missing_ns(row.cells[REQUESTS_FULL_AT], now)
         headers += (

@@ -1,7 +1,7 @@
 """One call on a connection: the request written, its answer awaited and read."""
 
 from gateway.upstream.connection import Connection
-from gateway.upstream.headers import Headers
+from gateway.upstream.headers import AnswerHeaders
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import Deadlines
 from gateway.upstream.request import write_pieces
@@ -12,7 +12,7 @@ class Response:
 
     def __init__(self, pool: Pool, connection: Connection, deadlines: Deadlines) -> None:
         self.status = connection.answer.status
-        self.headers = Headers(connection.answer.fields)
+        self.headers = AnswerHeaders(connection.answer.fields)
         self._pool = pool
         self._connection: Connection | None = connection
         self._deadlines = deadlines

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 
-class Headers(Mapping[str, str]):
+class AnswerHeaders(Mapping[str, str]):
     """Headers by name, in any case. Text is made of one when it is asked for: hardly any is."""
 
     def __init__(self, fields: Mapping[bytes, bytes]) -> None:

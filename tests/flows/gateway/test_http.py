@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.http.protocol import MAX_AHEAD_BYTES
-from gateway.refusals import MAX_HEAD_BYTES
+from gateway.http.refusals import MAX_HEAD_BYTES
 from tests.behind_protocol import App, running
 from tests.gateway import until
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.answer import MAX_HEAD_BYTES, AnswerReader
 from gateway.upstream.errors import NOT_HTTP
-from gateway.upstream.headers import Headers
+from gateway.upstream.headers import AnswerHeaders
 from serving.errors import EngineError
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -226,7 +226,7 @@ def test_headers_are_found_in_any_case() -> None:
     answer = read(
         [b"HTTP/1.1 200 OK\r\nA: b \r\nX-Two: 1\r\nx-two: 2\r\ncontent-length: 0\r\n\r\n"]
     )
-    headers = Headers(answer.fields)
+    headers = AnswerHeaders(answer.fields)
     assert headers["a"] == headers["A"] == "b"
     assert headers.get("X-TWO") == "1, 2"
     assert list(headers) == ["a", "x-two", "content-length"]

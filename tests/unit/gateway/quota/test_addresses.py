@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.limits import AddressLimiter, caller_of
+from gateway.quota.addresses import AddressLimiter, caller_of
 from gateway.quota.table import SharedTable
 from serving.errors import RateLimitError
 
