@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.quota.admission import Admission, Headers, Quotas
+from gateway.http.headers import RawHeaders
+from gateway.quota.admission import Admission, Quotas
 from gateway.quota.table import SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
 from serving.routing.catalog import (
@@ -85,7 +86,7 @@ def ask(
     num_tokens: int = 10,
     alias: Alias | None = None,
     usage: MonthlyUsage | None = None,
-    headers: Headers | None = None,
+    headers: RawHeaders | None = None,
 ) -> Iterator[Admission]:
     """Be a request, from its entry on."""
     told = [] if headers is None else headers
@@ -132,7 +133,7 @@ def test_tokens_are_reserved_and_settled(start: Start, clock: Clock) -> None:
     """While it runs a request holds what it asked for; then what it used, more or less."""
     first, second = start(), start()
     quota = Quota(tpm=100)
-    headers: Headers = []
+    headers: RawHeaders = []
     with ask(first, quota, num_tokens=90, headers=headers) as admission:
         assert dict(headers)[b"x-ratelimit-remaining-tokens"] == b"10"
         with pytest.raises(RateLimitError, match="100 tokens a minute"):
@@ -151,7 +152,7 @@ def test_tokens_are_reserved_and_settled(start: Start, clock: Clock) -> None:
 def test_what_is_left_is_told_as_openai_does(start: Start) -> None:
     """With the answer and with the refusal; nothing where there is no limit."""
     quotas = start()
-    headers: Headers = []
+    headers: RawHeaders = []
     with ask(quotas, Quota(rpm=2, tpm=1000, concurrency=1), num_tokens=400, headers=headers):
         assert dict(headers) == {
             b"x-ratelimit-limit-requests": b"2",
@@ -161,7 +162,7 @@ def test_what_is_left_is_told_as_openai_does(start: Start) -> None:
             b"x-ratelimit-remaining-tokens": b"600",
             b"x-ratelimit-reset-tokens": b"0ms",
         }
-        refused: Headers = []
+        refused: RawHeaders = []
         with pytest.raises(RateLimitError):
             ask(quotas, Quota(rpm=2, concurrency=1), headers=refused).__enter__()
         assert dict(refused)[b"x-ratelimit-remaining-requests"] == b"1"
@@ -204,7 +205,7 @@ def test_a_refused_request_takes_nothing(start: Start) -> None:
     """Whichever limit it runs into, all the others stay as they were."""
     quotas = start()
     quota = Quota(rpm=10, concurrency=1, tpm=100)
-    headers: Headers = []
+    headers: RawHeaders = []
     with ask(quotas, quota, num_tokens=5):
         for _ in range(5):
             with pytest.raises(RateLimitError):
@@ -220,7 +221,7 @@ def test_what_is_refused_for_its_tokens_is_no_request(start: Start) -> None:
     quota = Quota(rpm=2, tpm=100)
     with ask(quotas, quota, num_tokens=100):
         for alias in (None, replace(ALIAS, budget=0)):
-            headers: Headers = []
+            headers: RawHeaders = []
             with pytest.raises(RateLimitError):
                 ask(quotas, quota, num_tokens=1, alias=alias, headers=headers).__enter__()
             assert dict(headers).get(b"x-ratelimit-remaining-requests", b"1") == b"1"
@@ -236,7 +237,7 @@ def test_a_request_counts_before_anybody_looks_at_it(start: Start) -> None:
         Admission(quotas, principal, MonthlyUsage(), []).__enter__()
     with pytest.raises(ValueError, match="bad"), Admission(quotas, principal, MonthlyUsage(), []):
         raise ValueError("bad")
-    headers: Headers = []
+    headers: RawHeaders = []
     with pytest.raises(RateLimitError, match="2 requests a minute"):
         Admission(quotas, principal, MonthlyUsage(), headers).__enter__()
     assert dict(headers)[b"x-ratelimit-remaining-requests"] == b"0"
