@@ -127,6 +127,8 @@ class Exchange:
             self._wire.flow.resume_reading()
             self.message_event.clear()
             await self.message_event.wait()
+        # A long body has reading paused, and then nobody would notice that the client hangs up.
+        self._wire.flow.resume_reading()
         body, self.body = self.body, bytearray()
         return body
 

@@ -210,6 +210,17 @@ async def test_garbage_sent_ahead_does_not_stain_the_answer(app: App) -> None:
     writer.close()
 
 
+async def test_a_long_body_does_not_hide_that_the_client_leaves(app: App) -> None:
+    """However much of it had to wait in the kernel."""
+    app.may_answer.clear()
+    body = b"a" * 500_000
+    _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    await until(lambda: app.bodies == [body])
+    writer.transport.abort()
+    await until(lambda: app.num_gone == 1)
+
+
 async def test_who_sends_far_ahead_is_cut(app: App) -> None:
     """Nobody may have the gateway hold requests without bound."""
     app.may_answer.clear()
