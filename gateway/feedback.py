@@ -71,6 +71,7 @@ async def _accept(runtime: Runtime, exchange: Exchange) -> dict[str, str]:
     if principal is None:
         runtime.feedback_limiter.admit(exchange.address)
     given = read_given(await read_json(exchange, runtime.settings.gateway))
+    principal = _principal(runtime, exchange.headers)  # it may have been revoked meanwhile
     rater = rater_of(given, principal)
     inference, tenant = _verify(runtime, given.inference_id, principal)
     feedback_id = feedback_id_of(inference.text, rater)

@@ -174,7 +174,9 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
             gauges=gauges,
             tracing=tracing,
             quotas=Quotas(limits),
-            feedback_limiter=AddressLimiter(limits, settings.gateway.feedback_per_minute),
+            feedback_limiter=AddressLimiter(
+                limits, signer.address_key(), settings.gateway.feedback_per_minute
+            ),
             pools={pool.name: pool for pool in settings.all_pools},
             prices={pool.name: pool.price_per_hour for pool in settings.all_pools},
             bases={pool.served_name: pool.name for pool in settings.all_pools},

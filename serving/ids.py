@@ -116,6 +116,11 @@ class Signer:
             salt = self._salts[tenant] = hashed.hexdigest()
         return salt
 
+    def address_key(self) -> bytes:
+        """Return the secret that deals addresses to counts."""
+        key = self._keys[self._current]
+        return blake2b(b"counts of addresses", key=key, digest_size=32).digest()
+
     def split_key(self) -> bytes:
         """Return the secret that deals rows to the parts of a dataset.
 

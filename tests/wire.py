@@ -42,12 +42,16 @@ class KeptWire:
         self.transport = KeepingTransport()
         self.flow = FlowControl(self.transport)
         self.unread_seconds = unread_seconds
-        self.exchange = Exchange(self, {}, b"POST", keep_alive=True, expects_continue=False)
+        self.exchange = Exchange(self, {}, keep_alive=True, expects_continue=False)
 
     @property
     def body(self) -> bytes:
         """What was written behind the head."""
         return self.transport.written.partition(b"\r\n\r\n")[2]
+
+    def close(self, *, is_body_due: bool) -> None:
+        """Close."""
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Take no other request."""

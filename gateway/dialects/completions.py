@@ -41,7 +41,7 @@ class _Embeddings(Endpoint):
         """Keep all but the vectors: they are long, and no person nor training wants them."""
         try:
             found = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
-        except ValueError:
+        except (ValueError, RecursionError):
             return answer
         found.pop("data", None)
         return msgspec.json.encode(found)

@@ -76,7 +76,7 @@ class _Messages(Endpoint):
         """Say it in Anthropic's form: vLLM does so at times, with types that Anthropic has not."""
         try:
             message = msgspec.json.decode(body, type=_Refusal).error.message
-        except ValueError:
+        except (ValueError, RecursionError):
             message = "The engine refused the request."
         return msgspec.json.encode(anthropic_error(400, message))
 

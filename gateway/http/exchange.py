@@ -37,6 +37,9 @@ class Wire(Protocol):
     def default_lines(self) -> bytes:
         """The headers that the server adds to every answer."""
 
+    def close(self, *, is_body_due: bool) -> None:
+        """Close when the answer is out; `is_body_due`: the client may still be sending its body."""
+
     def on_response_complete(self) -> None:
         """Take the next request."""
 
@@ -47,22 +50,22 @@ class Exchange:
     Args:
         wire: its connection.
         headers: the request's.
-        method: as it came.
         keep_alive: whether the connection may take another request.
         expects_continue: whether the client waits to be asked for the body.
+        takes_chunks: whether it knows HTTP/1.1.
     """
 
     def __init__(
         self,
         wire: Wire,
         headers: Headers,
-        method: bytes,
         *,
         keep_alive: bool,
         expects_continue: bool,
+        takes_chunks: bool = True,
     ) -> None:
         self.headers = headers
-        self.method = method
+        """The request's."""
         self.status: int | None = None
         """Which status was sent; None: nothing was."""
         self.num_sent = 0
@@ -76,8 +79,10 @@ class Exchange:
         self._wire = wire
         self._task: asyncio.Task[None] | None = None
         self._expects_continue = expects_continue
+        self._takes_chunks = takes_chunks
         self._head = b""  # not written yet: it goes with the first piece
-        self._num_left: int | None = None  # bytes that were announced and not sent; None: chunked
+        self._head_status = 0
+        self._num_left: int | None = None  # bytes that were announced and not sent, if any were
 
     @property
     def address(self) -> str:
@@ -127,8 +132,6 @@ class Exchange:
             self._wire.flow.resume_reading()
             self.message_event.clear()
             await self.message_event.wait()
-        # A long body has reading paused, and then nobody would notice that the client hangs up.
-        self._wire.flow.resume_reading()
         body, self.body = self.body, bytearray()
         return body
 
@@ -138,17 +141,19 @@ class Exchange:
         Args:
             status: HTTP's.
             headers: all but those that tell the body's length.
-            num_bytes: that length, if it is known: then the head goes with the first piece. Else it
-                goes now, and the body in chunks.
+            num_bytes: that length, if it is known: then the head goes with the first piece, and
+                until then another answer can be begun. Else it goes now, and the body in chunks.
         """
-        self.status = status
+        self._head_status = status
         self._num_left = num_bytes
+        if self._expects_continue and self.more_body:
+            self.keep_alive = False  # nobody could tell whether that body still comes
         if (b"connection", b"close") in headers:
             self.keep_alive = False
         elif not self.keep_alive:
             headers = [*headers, (b"connection", b"close")]
         if num_bytes is None:
-            framing = b"transfer-encoding: chunked\r\n\r\n"
+            framing = b"transfer-encoding: chunked\r\n\r\n" if self._takes_chunks else b"\r\n"
         elif status == _NO_CONTENT:
             framing = b"\r\n"
         else:
@@ -164,9 +169,8 @@ class Exchange:
         if self._wire.flow.write_paused:
             await self._drain()
         if self._num_left is None:
-            if piece:
-                piece = _chunk(piece)
-            if is_last:
+            piece = self._framed(piece)
+            if is_last and self._takes_chunks:
                 piece += _LAST_CHUNK
         else:
             self._num_left -= len(piece)
@@ -177,17 +181,23 @@ class Exchange:
         if is_last:
             self.response_complete = True
             if not self.keep_alive:
-                self._wire.transport.close()
+                self._wire.close(is_body_due=self.more_body)
             self._wire.on_response_complete()
 
     def send_aside(self, piece: bytes) -> None:
         """Send a piece of a body in chunks, unless the client is slow: then it can do without."""
         if not self._wire.flow.write_paused:
-            self._write(_chunk(piece))
+            self._write(self._framed(piece))
+
+    def _framed(self, piece: bytes) -> bytes:
+        if not piece or not self._takes_chunks:
+            return piece
+        return b"%x\r\n%b\r\n" % (len(piece), piece)
 
     def _write(self, piece: bytes) -> None:
         if self._head:
             piece, self._head = self._head + piece, b""
+            self.status = self._head_status
         if piece and not self._wire.transport.is_closing():
             self._wire.transport.write(piece)
 
@@ -199,7 +209,3 @@ class Exchange:
             self.disconnected = True
             self._wire.transport.abort()
             raise asyncio.CancelledError from error
-
-
-def _chunk(piece: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(piece), piece)

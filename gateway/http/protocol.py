@@ -18,7 +18,6 @@ Requests to `Routes` become exchanges; all others go to the ASGI application.
 """
 
 import asyncio
-import socket
 from typing import Any, Final, cast
 
 import httptools
@@ -27,12 +26,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from gateway.alarm import Alarm
 from gateway.http.exchange import Exchange
 from gateway.http.head import check_head, check_length, refusal_bytes, without_upgrade
 from gateway.http.headers import lines_of
 from gateway.http.refusals import MAX_HEAD_BYTES, head_late, head_too_long, refusal_of
 from gateway.http.routes import Handler, Routes
-from gateway.upstream.alarm import Alarm
+from gateway.http.unread import give_up_unread
 from serving.errors import RefusedHeadError
 
 MAX_AHEAD_BYTES: Final = 64 * 1024
@@ -86,7 +86,7 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new client. (asyncio's own signature has the base of all transports.)"""
         super().connection_made(transport)
-        _give_up_unread(transport, self.unread_seconds)
+        give_up_unread(transport, self.unread_seconds)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -110,7 +110,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """End an answer, and begin with the next one if its request is here."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_refused:
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -217,14 +217,17 @@ class StrictProtocol(HttpToolsProtocol):
         self._num_idle_bytes = 0
         self._is_in_body = False
         super().on_message_complete()
+        # A long body had it paused, and then nobody would notice that the client hangs up.
+        self.flow.resume_reading()
 
     def _begin_exchange(self, handler: Handler) -> None:
+        is_new = self.parser.get_http_version() == "1.1"
         exchange = Exchange(
             self,
             dict(self.headers),
-            self.parser.get_method(),
-            keep_alive=self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1",
-            expects_continue=self.expect_100_continue,
+            keep_alive=is_new and self.parser.should_keep_alive(),
+            expects_continue=is_new and self.expect_100_continue,
+            takes_chunks=is_new,
         )
         # It can be what uvicorn does with a cycle.
         cycle, app = cast(RequestResponseCycle, exchange), cast(ASGI3Application, handler)
@@ -273,6 +276,14 @@ class StrictProtocol(HttpToolsProtocol):
             _disconnect(at_work)
         self._linger()
 
+    def close(self, *, is_body_due: bool) -> None:
+        """Close; who still sends a body is to read its answer first."""
+        if not is_body_due:
+            self.transport.close()
+            return
+        self._is_refused = True
+        self._linger()
+
     def _linger(self) -> None:
         """Close our side, and the whole when the client has read it, or has had time to."""
         self._idle_alarm.close()
@@ -287,11 +298,3 @@ def _disconnect(cycle: RequestResponseCycle | Exchange) -> None:
     elif not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()
-
-
-def _give_up_unread(transport: asyncio.Transport, seconds: float) -> None:
-    """Have the kernel end a connection whose other end takes nothing for so long."""
-    connection = transport.get_extra_info("socket")
-    if connection.family in (socket.AF_INET, socket.AF_INET6):
-        milliseconds = round(seconds * 1000)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -71,9 +71,11 @@ class Capture:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._is_finished:
-            self.finish(self._status_after(error), _words(error))
-        self._traffic.leave(self._order.choice.adapter)
+        try:
+            if not self._is_finished:
+                self.finish(self._status_after(error), _words(error))
+        finally:
+            self._traffic.leave(self._order.choice.adapter)
 
     async def secure(self) -> None:
         """Return when what is recorded so far survives what `journal.durability` promises.
@@ -179,7 +181,7 @@ class Capture:
     def _usage_in(self, answer: bytes) -> Usage:
         try:
             found = _ANSWERS.decode(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
             self._metrics.failed("usage")
             return Usage()

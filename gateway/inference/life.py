@@ -56,14 +56,15 @@ async def handle_inference(runtime: Runtime, endpoint: Endpoint, exchange: Excha
 async def _answer(
     runtime: Runtime, endpoint: Endpoint, exchange: Exchange, reply: Reply, trace: Trace
 ) -> None:
-    headers = exchange.headers
-    api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
-    principal = authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
+    headers, is_awaited = exchange.headers, exchange.more_body
+    principal = _principal(runtime, endpoint, headers)
     with Admission(runtime.quotas, principal, runtime.catalog.usage, reply.headers) as admission:
         # What is not authorised is let go of at once; it may be large.
         asked = authorise(
             endpoint, await read_json(exchange, runtime.settings.gateway), principal.exceptions
         )
+        if is_awaited:  # a body may take its time, and a key be revoked meanwhile
+            principal = _principal(runtime, endpoint, headers)
         order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
         reply.headers += order.reply_headers
         trace.ordered(order)
@@ -92,6 +93,11 @@ def _decide(
         choice=choice,
         conversation=conversation,
     )
+
+
+def _principal(runtime: Runtime, endpoint: Endpoint, headers: Headers) -> Principal:
+    api_key = _text(headers, endpoint.key_header) if endpoint.key_header else None
+    return authenticate(runtime.catalog, _text(headers, b"authorization"), api_key)
 
 
 def _conversation(headers: Headers) -> str | None:

@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
-from zlib import crc32
 
 from gateway.quota.rules import taken, wait_ns
 from gateway.quota.table import REQUESTS_FULL_AT, SharedTable
 from serving.errors import RateLimitError
 
 _NUM_COUNTS: Final = 1024
-"""Addresses are without number and a row is never freed: those of one hash share a count."""
+"""Addresses are without number and a row is never freed: those of one hash share a count. Nobody
+can choose with whom: the hash has a key."""
 _ONE_SITE: Final = 64
 """Bits of an IPv6 address that name a site; the others its owner may choose for every request."""
 
@@ -21,13 +22,19 @@ class AddressLimiter:
 
     Args:
         table: what those workers share.
+        key: a secret, the same for all of them.
         clock: nanoseconds, the same for all of them.
     """
 
     def __init__(
-        self, table: SharedTable, per_minute: int, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        table: SharedTable,
+        key: bytes,
+        per_minute: int,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._table = table
+        self._key = key
         self._per_minute = per_minute
         self._clock = clock
 
@@ -38,7 +45,8 @@ class AddressLimiter:
             RateLimitError: this minute's are used up.
             UnavailableError: the disk is full.
         """
-        count = crc32(caller_of(address).encode()) % _NUM_COUNTS
+        hashed = blake2b(caller_of(address).encode(), key=self._key, digest_size=8).digest()
+        count = int.from_bytes(hashed) % _NUM_COUNTS
         with self._table.row(f"address/{count}") as row:
             now = self._clock()
             full_at = taken(row[REQUESTS_FULL_AT], now, self._per_minute, 1)

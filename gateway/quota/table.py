@@ -1,7 +1,7 @@
 """Numbers that the gateway workers of one host share: a file under STROP_HOME, mapped by each.
 
     header   how many rows there are, how many workers' columns were ever in use
-    row      one per key, alias or replica: the hash of its name, then the cells below, each of 64
+    row      one per key, alias, replica or count of addresses: the hash of its name, then the cells below, each of 64
              bits: when its buckets are full again, its month and what it spent in it, its clock
              (of a replica, see Meter), and per worker what runs and what is reserved
 
@@ -35,7 +35,8 @@ _NAME: Final = 0
 MAX_WORKERS: Final = 128
 """Twice what gateway.workers may be: each may be leaving while its successor is there."""
 _CELL_BYTES: Final = 8
-_HEADER_CELLS: Final = 16
+_HEADER_CELLS: Final = 32
+"""A row is locked by its first byte: none of the workers' bytes is one."""
 _NUM_ROWS: Final = 0
 _NUM_COLUMNS: Final = 1
 _FIRST_RUNNING: Final = 8
@@ -79,7 +80,7 @@ class SharedTable:
         return self.cells[_NUM_COLUMNS]
 
     def row(self, name: str) -> "Row":
-        """Return the row of a key or an alias; the first to ask makes it.
+        """Return the row of that name; the first to ask makes it.
 
         Raises:
             UnavailableError: the file cannot grow: the disk is full.
@@ -174,7 +175,7 @@ class SharedTable:
 
 
 class Row:
-    """One key's or alias's cells; `with row:` is its lock, inside of which they may be used.
+    """The cells of one name; `with row:` is its lock, inside of which they may be used.
 
     `lock` and `unlock` are the same for those who count microseconds.
     """

@@ -7,8 +7,8 @@ that task, and it looks what is new.
 import asyncio
 from typing import Final, cast
 
+from gateway.alarm import Alarm
 from gateway.upstream import errors
-from gateway.upstream.alarm import Alarm
 from gateway.upstream.answer import AnswerReader
 from serving.errors import EngineError
 from serving.target import Origin

@@ -83,7 +83,14 @@ class Database:
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[psycopg.AsyncConnection]:
         """Yield a connection of its own that hears every new revision: see `hear`."""
-        connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+        connection = await psycopg.AsyncConnection.connect(
+            self.url,
+            autocommit=True,
+            # Seconds: a connection that a firewall forgot says nothing, and news would be late.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=2,
+        )
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
             yield connection

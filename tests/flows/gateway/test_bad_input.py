@@ -227,3 +227,19 @@ async def test_no_spoilt_bytes_are_a_fault_of_ours(
         answer = await read(reader, only_one=True)
     assert all(int(status) < 500 for status in _STATUS.findall(answer)), answer[:200]
     assert (await hasty_gateway.chat()).status == 200
+
+
+async def test_who_still_sends_can_read_why_it_is_too_long(gateway: Gateway) -> None:
+    """Closing at once would have the client's own system throw the answer away."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: Bearer {gateway.key}\r\nContent-Length: {2**30}\r\n\r\n"
+    writer.write(head.encode())
+    for _ in range(20):
+        writer.write(b" " * 100_000)
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"payload_too_large" in answer

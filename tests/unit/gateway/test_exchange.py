@@ -62,6 +62,38 @@ async def test_an_answer_is_as_long_as_was_announced() -> None:
             await wire.exchange.send(piece, is_last=True)
 
 
+async def test_who_waits_to_be_asked_for_a_body_and_is_not_sends_no_other_request() -> None:
+    """Or nobody could tell the next request from that body."""
+    wire = KeptWire()
+    wire.exchange = Exchange(wire, {}, keep_alive=True, expects_continue=True)
+    await Reply(wire.exchange).fail(RateLimitError("Too many."))
+    assert b"connection: close\r\n" in wire.transport.written
+    assert wire.transport.is_closed
+
+
+async def test_old_clients_get_no_chunks() -> None:
+    """HTTP/1.0 knows none: the end of the connection is the end of the answer."""
+    wire = KeptWire()
+    exchange = Exchange(wire, {}, keep_alive=False, expects_continue=False, takes_chunks=False)
+    exchange.start(200, [])
+    await exchange.send(b"a")
+    await exchange.send(b"b", is_last=True)
+    assert wire.body == b"ab"
+    assert b"chunked" not in wire.transport.written
+    assert wire.transport.is_closed
+
+
+async def test_an_answer_that_was_only_begun_can_become_an_error() -> None:
+    """Such as a disk that fails before the first byte is out."""
+    wire = KeptWire()
+    reply = Reply(wire.exchange)
+    reply.start_whole(200, [], 2)
+    assert reply.status is None
+    await reply.fail(RateLimitError("Too many."))
+    assert wire.transport.written.startswith(b"HTTP/1.1 429")
+    assert reply.status == 429
+
+
 async def test_no_header_becomes_two() -> None:
     """Not even if one of ours were taken from a client."""
     for value in (b"a\r\nb: c", b"a\nb", b"a\r"):

@@ -15,7 +15,7 @@ def test_what_a_caller_may_rate_is_counted_over_all_workers(tmp_path: Path) -> N
     """So many a minute; then 429 that says when to come back, from every worker; others may."""
     now = 0
     tables = [SharedTable(tmp_path / "limits") for _ in range(2)]
-    one, other = (AddressLimiter(table, 2, clock=lambda: now) for table in tables)
+    one, other = (AddressLimiter(table, b"key", 2, clock=lambda: now) for table in tables)
     one.admit("10.0.0.1")
     other.admit("10.0.0.1")
     now = 20 * SECOND
@@ -33,7 +33,7 @@ def test_what_a_caller_may_rate_is_counted_over_all_workers(tmp_path: Path) -> N
 def test_callers_without_number_take_a_bounded_file(tmp_path: Path) -> None:
     """Addresses are free to who attacks: no number of them fills the disk."""
     table = SharedTable(tmp_path / "limits")
-    limiter = AddressLimiter(table, 10**6)
+    limiter = AddressLimiter(table, b"key", 10**6)
     for number in range(5000):
         limiter.admit(f"caller {number}")
     table.close()

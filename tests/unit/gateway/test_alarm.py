@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.upstream.alarm import Alarm
+from gateway.alarm import Alarm
 
 
 @pytest.fixture
