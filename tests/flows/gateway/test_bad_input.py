@@ -235,11 +235,12 @@ async def test_who_still_sends_can_read_why_it_is_too_long(gateway: Gateway) -> 
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     head += f"Authorization: Bearer {gateway.key}\r\nContent-Length: {2**30}\r\n\r\n"
     writer.write(head.encode())
+    reading = asyncio.create_task(reader.read())
     for _ in range(20):
         writer.write(b" " * 100_000)
         await asyncio.sleep(0.01)
     async with asyncio.timeout(60):
-        answer = await reader.read()
+        answer = await reading
     writer.close()
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"payload_too_large" in answer
