@@ -2,7 +2,8 @@
 
 uvicorn's own cycle speaks ASGI: a message is a dict, and only a task that waits for one learns that
 the client has hung up. Here the handler is the task, and it is cancelled when the client hangs up
-or leaves unread what it is sent. That, and heads written in one go, halve what HTTP costs.
+or leaves unread what it is sent. That, and heads written in one go, took a third off the CPU of a
+plain request.
 
 The attributes without a docstring are uvicorn's: its protocol reads and sets them.
 """
