@@ -1,5 +1,6 @@
 """The life of a request, on real sockets: what engine, client and journal see of it."""
 
+import asyncio
 import json
 
 import pytest
@@ -165,6 +166,29 @@ async def test_a_revoked_key_is_refused(gateway: Gateway, database: Database) ->
     response = await gateway.chat()
     assert response.status == 401
     assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_key_that_is_revoked_while_its_body_comes_is_refused(
+    gateway: Gateway, database: Database
+) -> None:
+    """Or whoever holds one could keep requests open for later."""
+    key = await make_key(database)
+    known = gateway.runtime.follower
+    await until(lambda: known.catalog.principal_of(key) is not None)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    body = b'{"model": "base", "messages": [{"role": "user", "content": "a"}]}'
+    head += f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body[:1])
+    await until(lambda: len(gateway.server.server_state.tasks) == 1)
+    async with database.session() as session:
+        for found in await list_keys(session):
+            await revoke_key(session, found.id)
+    await until(lambda: known.catalog.principal_of(key) is None)
+    writer.write(body[1:])
+    async with asyncio.timeout(60):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    writer.close()
 
 
 async def test_completions_work_the_same(gateway: Gateway, engine: FakeEngine) -> None:
