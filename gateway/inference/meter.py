@@ -15,7 +15,6 @@ use the same replica keep their own, and see each other's work as idle time.
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 from gateway.quota.table import CLOCK, MOVED_AT, Row, SharedTable
@@ -65,12 +64,7 @@ class Meter:
             row.begin()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._row as row:
             self._ended_at = self._go_on(row)
             row.end(0)

@@ -4,7 +4,6 @@ Clients skip them: a line that begins with a colon is a comment (WHATWG HTML, 9.
 """
 
 import asyncio
-from types import TracebackType
 from typing import Final
 
 from gateway.http.reply import Reply
@@ -33,12 +32,7 @@ class Pings:
         if self._seconds is not None:
             self._wait(self._seconds)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import ceil
-from types import TracebackType
 from typing import Final, NoReturn
 
 from gateway.http.headers import RawHeaders
@@ -129,12 +128,7 @@ class Admission:
         if self._key_row is not None:
             self._take_tokens(self._key_row, num_tokens)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._key_row is not None:
             self._leave_place(self._key_row)
         if self._alias_row is not None and self.num_used:
