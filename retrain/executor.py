@@ -263,14 +263,15 @@ def _end_of_log(folder: Path) -> str:
 
 
 def _silence(folder: Path, progress_file: Path) -> float:
-    """Seconds since the trainer last reported, or since it was started."""
-    files = (folder / _PID, progress_file)
-    return time.time() - max(file.stat().st_mtime for file in files if file.exists())
+    """Seconds since the trainer last reported, or since it was started; 0 when it only just was."""
+    times = [file.stat().st_mtime for file in (folder / _PID, progress_file) if file.exists()]
+    return time.time() - max(times) if times else 0
 
 
 def _signal(folder: Path, number: signal.Signals) -> None:
     """Signal the process group, which cannot have been taken by others while the lock is held."""
-    with suppress(ProcessLookupError):  # it has ended meanwhile
+    # It has ended meanwhile, or its number is not written yet: who waits for its end signals again.
+    with suppress(ProcessLookupError, FileNotFoundError):
         os.killpg(int((folder / _PID).read_text()), number)
 
 

@@ -1,5 +1,6 @@
 """The local executor on trainers that misbehave."""
 
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -54,6 +55,15 @@ async def test_a_trainer_that_could_not_be_found_again_is_not_left_running(
     handle = await executor.submit(spec_path)
     assert (await executor.poll(handle)).state is TrainingState.RUNNING
     await executor.cancel(handle)
+
+
+async def test_a_trainer_whose_number_is_not_written_yet_runs(spec_path: Path) -> None:
+    """Whoever asks just then, after any silence: it has not had its first moment."""
+    with spec_path.with_name("trainer.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status = await make_executor(heartbeat_seconds=0).poll(str(spec_path))
+        assert status.state is TrainingState.RUNNING
+        await make_executor(grace_seconds=0).cancel(str(spec_path))
 
 
 async def test_a_silent_trainer_is_killed(spec_path: Path) -> None:
