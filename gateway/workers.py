@@ -25,7 +25,6 @@ logger = logging.getLogger("strop.gateway")
 _LOOK_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 1.0
-_START_SECONDS: Final = 120.0
 _OVERTIME_SECONDS: Final = 10.0
 
 _SPAWN: Final = get_context("spawn")
@@ -61,6 +60,7 @@ class Workers:
         *,
         leave_seconds: float,
         patience_seconds: float,
+        start_seconds: float = 120.0,
     ) -> None:
         """Prepare.
 
@@ -71,12 +71,14 @@ class Workers:
             leave_seconds: what a worker may take to leave before it is killed.
             patience_seconds: a worker in service whose event loop stands still for longer is
                 killed, and another one put in its place.
+            start_seconds: so is one that is not in service so long after its start.
         """
         self._main = main
         self._listener = listener
         self._count = count
         self._leave_seconds = leave_seconds
         self._patience_seconds = patience_seconds
+        self._start_seconds = start_seconds
         self._workers: list[_Worker] = []
         self._leaving: list[_Worker] = []
         self._to_replace: list[_Worker] = []
@@ -114,9 +116,14 @@ class Workers:
         self._leaving = [worker for worker in self._leaving if worker.is_still_leaving()]
 
     def _end_stuck(self) -> None:
-        """Kill workers that take connections and answer nobody."""
+        """Kill workers that take connections and answer nobody, and those that never get so far."""
         for worker in self._workers:
-            if worker.is_ready and worker.stuck_seconds(_LOOK_SECONDS) > self._patience_seconds:
+            if worker.is_late:
+                logger.error(
+                    "Worker %s was not ready in %g s; killing it", worker.pid, self._start_seconds
+                )
+                worker.kill()
+            elif worker.is_ready and worker.stuck_seconds(_LOOK_SECONDS) > self._patience_seconds:
                 logger.error(
                     "Worker %s has not moved for %g s; killing it",
                     worker.pid,
@@ -156,7 +163,7 @@ class Workers:
             old.leave(Word.MAKE_ROOM, self._leave_seconds)
             self._leaving.append(old)
             self._to_replace.pop(0)
-        elif fresh.is_starting:
+        elif fresh.is_alive and not fresh.is_late:
             return
         else:
             logger.error("The new worker %s did not start: the others stay", fresh.pid)
@@ -177,7 +184,7 @@ class Workers:
             time.sleep(_LOOK_SECONDS)
 
     def _start(self) -> "_Worker":
-        return _Worker(self._main, self._listener)
+        return _Worker(self._main, self._listener, self._start_seconds)
 
     def _note_stop(self, number: int, frame: FrameType | None) -> None:
         self._num_stops += 1
@@ -189,12 +196,12 @@ class Workers:
 class _Worker:
     """One process, and the line to it."""
 
-    def __init__(self, main: Main, listener: socket.socket) -> None:
+    def __init__(self, main: Main, listener: socket.socket, start_seconds: float) -> None:
         self._line, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=main, args=(listener, theirs))
         self._process.start()
         theirs.close()
-        self._started_at = time.monotonic()
+        self._ready_by = time.monotonic() + start_seconds
         self._kill_at = float("inf")
         self._silent_seconds = 0.0
         self._is_asked = False
@@ -213,10 +220,9 @@ class _Worker:
         return self._process.is_alive()
 
     @property
-    def is_starting(self) -> bool:
-        """Whether it is not ready, and may yet be."""
-        is_late = time.monotonic() - self._started_at > _START_SECONDS
-        return self.is_alive and not self.is_ready and not is_late
+    def is_late(self) -> bool:
+        """Whether it should be ready by now, and lives without being so."""
+        return self.is_alive and not self.is_ready and time.monotonic() > self._ready_by
 
     def listen(self) -> None:
         """Take note of what it said."""

@@ -118,6 +118,12 @@ def records_of(segment: Segment) -> list[Record]:
     return [record for record in found if record is not None]
 
 
+def who_answered(settings: Settings) -> set[str]:
+    """Return the ids of workers that have recorded something: a segment is there before that."""
+    segments = list_segments(settings.journal_dir)
+    return {segment.worker_id for segment in segments if records_of(segment)}
+
+
 def make_settings(home: Path, *engines: FakeEngine, **gateway: Any) -> Settings:
     """Return settings of a new home whose one pool these engines are."""
     (home / "adapters").mkdir(parents=True, exist_ok=True)

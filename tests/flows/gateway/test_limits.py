@@ -10,7 +10,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from serving.journal.segments import list_segments
 from serving.routing.catalog import Exceptions, Quota
 from serving.settings import Settings
 from serving.store.access import Usage
@@ -29,6 +28,7 @@ from tests.gateway import (
     make_settings,
     running_gateway,
     until,
+    who_answered,
 )
 from tests.ports import free_port
 from tests.serving import served
@@ -183,7 +183,7 @@ async def test_requests_at_once_are_exact_over_two_workers(
             num_answered = await crowd(gateway.session, engine)
             assert num_answered <= 16
             # A place may be free a moment after its answer was seen, so not every crowd finds all.
-            if number >= 3 and num_answered == 16 and num_workers(settings) == 2:
+            if number >= 3 and num_answered == 16 and len(who_answered(settings)) == 2:
                 break
 
 
@@ -209,7 +209,7 @@ async def test_a_changed_key_is_followed_by_every_worker_and_a_revoked_one_refus
     async with database.session() as session:
         key, text = await create_key(session, role=Role.APP, tenant="default", name="web")
     async with served(settings, database.url, text) as gateway:
-        while num_workers(settings) < 2:
+        while len(who_answered(settings)) < 2:
             assert set(await asyncio.gather(*(ask(gateway.session) for _ in range(40)))) == {200}
         async with database.session() as session:
             await set_key(session, key.id, exceptions=Exceptions(forbidden=frozenset({"user"})))
@@ -239,11 +239,6 @@ async def ask(session: aiohttp.ClientSession) -> int:
     async with session.post("/v1/chat/completions", json=body) as response:
         await response.read()
         return response.status
-
-
-def num_workers(settings: Settings) -> int:
-    """Return how many workers have answered something."""
-    return len({segment.worker_id for segment in list_segments(settings.journal_dir)})
 
 
 async def test_a_price_turns_a_request_into_cost(

@@ -35,6 +35,11 @@ def children_of(gateway: Served) -> set[int]:
     return found
 
 
+def pid_of(worker_id: str) -> int:
+    """Return a worker's process id."""
+    return int(worker_id.split("-")[-2])
+
+
 async def ask(session: aiohttp.ClientSession) -> str:
     """Make one streamed request; return how it ended."""
     async with session.post("/v1/chat/completions", json=CHAT) as response:
@@ -120,7 +125,7 @@ def under_way(settings: Settings) -> Counter[int]:
     """Count the requests that have begun and not ended, by their worker's process id."""
     ids: dict[int, set[str]] = {}
     for segment in list_segments(settings.journal_dir):
-        running = ids.setdefault(int(segment.worker_id.split("-")[-2]), set())
+        running = ids.setdefault(pid_of(segment.worker_id), set())
         for record in records_of(segment):
             running ^= {record.id}
     return Counter({pid: len(running) for pid, running in ids.items() if running})

@@ -5,37 +5,33 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest.mock import patch
 
 import aiohttp
+import psutil
 import pytest
 import uvicorn
 from litestar.types import Receive, Scope, Send
 
 from gateway.serve import serve
 from gateway.server import LeavingServer
-from gateway.workers import Workers, serve_as_worker
-from serving.journal.segments import list_segments
+from gateway.workers import Main, Workers, serve_as_worker
 from serving.settings import Settings
 from serving.store.database import Database
-from tests.flows.gateway.test_restart import ask, children_of, end_of
-from tests.gateway import make_key, make_settings, until
+from tests.flows.gateway.test_restart import ask, children_of, end_of, pid_of
+from tests.gateway import make_key, make_settings, until, who_answered
 from tests.ports import free_port
 from tests.serving import served
 from tests.upstream_server import FakeEngine, streamed
 
 WORDS = ["a", "b"]
-
-
-def who_answered(settings: Settings) -> set[int]:
-    """Return the process ids of workers that have recorded something."""
-    segments = list_segments(settings.journal_dir)
-    return {int(segment.worker_id.split("-")[-2]) for segment in segments}
 
 
 async def test_a_worker_that_is_stopped_is_replaced_and_the_other_answers_meanwhile(
@@ -47,7 +43,7 @@ async def test_a_worker_that_is_stopped_is_replaced_and_the_other_answers_meanwh
     async with served(settings, database.url, await make_key(database)) as gateway:
         while len(who_answered(settings)) < 2:
             await asyncio.gather(*(ask(gateway.session) for _ in range(20)))
-        stuck, well = who_answered(settings)
+        stuck, well = (pid_of(worker_id) for worker_id in who_answered(settings))
         outcomes, is_over = Counter[str](), asyncio.Event()
 
         async def call_on() -> None:
@@ -96,6 +92,29 @@ def test_an_event_loop_that_never_comes_back_is_noticed() -> None:
         supervisor.kill()
 
 
+@pytest.mark.prove
+def test_a_worker_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
+    """Nobody asks it whether its event loop turns; it may have none yet."""
+    asleep = tmp_path / "asleep"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        supervisor = multiprocessing.get_context("spawn").Process(
+            target=supervise, args=(listener, partial(work_unless_first, asleep), 2)
+        )
+        supervisor.start()
+    try:
+        answered = set[str]()
+        deadline = time.monotonic() + 90
+        while len(answered) < 2 and time.monotonic() < deadline:
+            answered.add(get(port, "/"))
+        assert len(answered) == 2
+        assert asleep.read_text() not in answered
+    finally:
+        for child in psutil.Process(supervisor.pid).children(recursive=True):
+            child.kill()
+        supervisor.kill()
+
+
 async def test_a_single_worker_whose_event_loop_stands_still_ends_and_says_where(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,9 +147,22 @@ def get(port: int, path: str) -> bytes:
         return connection.getresponse().read()
 
 
-def supervise(listener: socket.socket) -> None:
-    """Keep one worker on the socket, with little patience."""
-    Workers(work, listener, 1, leave_seconds=5, patience_seconds=3).run()
+def supervise(listener: socket.socket, main: Main | None = None, count: int = 1) -> None:
+    """Keep workers on the socket, with little patience."""
+    Workers(
+        main or work, listener, count, leave_seconds=5, patience_seconds=3, start_seconds=20
+    ).run()
+
+
+def work_unless_first(asleep: Path, listener: socket.socket, line: Connection) -> None:
+    """Sleep instead, once; say in that file who did."""
+    try:
+        with asleep.open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        work(listener, line)
+    else:
+        signal.pause()
 
 
 def work(listener: socket.socket, line: Connection) -> None:
