@@ -185,10 +185,13 @@ class Exchange:
                 self._wire.close(is_body_due=self.more_body)
             self._wire.on_response_complete()
 
-    def send_aside(self, piece: bytes) -> None:
-        """Send a piece of a body in chunks, unless the client is slow: then it can do without."""
-        if not self._wire.flow.write_paused:
-            self._write(self._framed(piece))
+    def send_at_once(self, piece: bytes) -> bool:
+        """Send a piece of a body in chunks, unless the client is slow; return whether it was sent."""
+        if self._wire.flow.write_paused:
+            return False
+        self._write(self._framed(piece))
+        self.num_sent += 1
+        return True
 
     def _framed(self, piece: bytes) -> bytes:
         if not piece or not self._takes_chunks:

@@ -48,9 +48,9 @@ class Reply:
         """Send a piece. Waits while the client is slower than the engine."""
         await self._exchange.send(piece)
 
-    def pass_aside(self, piece: bytes) -> None:
-        """Send a piece of a stream that a slow client can do without."""
-        self._exchange.send_aside(piece)
+    def pass_at_once(self, piece: bytes) -> bool:
+        """Send a piece of a stream, unless the client is slower; return whether it was sent."""
+        return self._exchange.send_at_once(piece)
 
     async def end(self, piece: bytes = b"") -> None:
         """Send the last piece."""

@@ -61,6 +61,17 @@ class EventFilter:
             passed.append(self._release_long_event())
         return b"".join(passed)
 
+    def is_token(self, chunk: bytes) -> bool:
+        """Whether what arrived is one whole event, a piece of the answer, as nearly all of it is."""
+        return (
+            not self._held
+            and not self._passed
+            and not self.is_done
+            and 0 < chunk.find(b"\n\n") == len(chunk) - 2
+            and b"\r" not in chunk
+            and self._endpoint.mark(chunk) is None
+        )
+
     def finish(self) -> bytes:
         """Return what is left when the stream has ended, if it may go on."""
         rest, self._held = self._held, b""

@@ -43,5 +43,5 @@ class Pings:
 
     def _look(self, seconds: float) -> None:
         if self._reply.num_sent == self._num_sent and self._events.is_between_events:
-            self._reply.pass_aside(PING)
+            self._reply.pass_at_once(PING)
         self._wait(seconds)

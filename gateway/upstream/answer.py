@@ -9,6 +9,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.upstream.errors import not_http
+from gateway.upstream.protocol import Taker
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of names and values, trailers among them; and of anything else that is not body."""
@@ -35,6 +36,8 @@ class AnswerReader:
         """Bytes of the body that nobody has taken yet."""
         self.is_begun = False
         self.is_head_complete = False
+        self.is_body_begun = False
+        """Whether somebody has taken some of it."""
         self.is_complete = False
         self.is_last = False
         """Whether the connection ends with this answer."""
@@ -72,11 +75,25 @@ class AnswerReader:
 
     def take(self) -> bytes:
         """Return all that has come of the body since the last time."""
-        pieces = self._pieces
-        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self.num_buffered = 0
+        taken = self._buffered()
+        self._clear_buffer()
         return taken
+
+    def offer(self, taker: Taker) -> bool:
+        """Have what has come taken, if it is of the body's middle; return whether it was."""
+        if not self._pieces or self.is_complete or not taker(self._buffered()):
+            return False
+        self._clear_buffer()
+        return True
+
+    def _buffered(self) -> bytes:
+        pieces = self._pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _clear_buffer(self) -> None:
+        self._pieces.clear()
+        self.num_buffered = 0
+        self.is_body_begun = True
 
     def _count_overhead(self, num_bytes: int) -> None:
         """Bound what comes without a byte of body: an endless line, trailer or chunk extension."""

@@ -3,37 +3,30 @@
 from gateway.upstream.connection import Connection
 from gateway.upstream.headers import AnswerHeaders
 from gateway.upstream.pool import Pool
-from gateway.upstream.protocol import Deadlines
+from gateway.upstream.protocol import Deadlines, Taker
 from gateway.upstream.request import write_pieces
 
 
 class Response:
     """An answer on its way; at its end the pool has the connection back."""
 
-    def __init__(self, pool: Pool, connection: Connection, deadlines: Deadlines) -> None:
+    def __init__(self, pool: Pool, connection: Connection) -> None:
         self.status = connection.answer.status
         self.headers = AnswerHeaders(connection.answer.fields)
         self._pool = pool
         self._connection: Connection | None = connection
-        self._deadlines = deadlines
-        self._has_begun = False
 
-    async def read(self) -> bytes:
+    async def read(self, taker: Taker | None = None) -> bytes:
         connection = self._connection
         if connection is None:
             return b""
         answer = connection.answer
-        if self._has_begun:
-            due = connection.loop.time() + self._deadlines.idle
-        else:
-            due = connection.called_at + self._deadlines.first_byte
         try:
             while not answer.num_buffered and not answer.is_complete:
-                await connection.wait(due)
+                await connection.wait(taker)
         except BaseException:
             self.close()
             raise
-        self._has_begun = True
         piece = connection.take()
         if answer.is_complete:
             self.close()
@@ -56,21 +49,20 @@ async def ask(
         EngineTimeoutError: no head in time.
         EngineError: the engine went away, or sent no HTTP.
     """
-    connection.begin()
+    connection.begin(deadlines)
     answer = connection.answer
-    due = connection.called_at + deadlines.first_byte
     try:
         for piece in write_pieces(head, body):
             while connection.is_writing_paused and not answer.is_head_complete:
-                await connection.wait(due)
+                await connection.wait()
             if answer.is_head_complete:
                 break
             connection.write(piece)
         else:
             connection.is_request_sent = True
         while not answer.is_head_complete:
-            await connection.wait(due)
+            await connection.wait()
     except BaseException:
         connection.abort()
         raise
-    return Response(pool, connection, deadlines)
+    return Response(pool, connection)

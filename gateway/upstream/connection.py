@@ -10,6 +10,7 @@ from typing import Final, cast
 from gateway.alarm import Alarm
 from gateway.upstream import errors
 from gateway.upstream.answer import AnswerReader
+from gateway.upstream.protocol import Deadlines, Taker
 from serving.errors import EngineError
 from serving.target import Origin
 
@@ -28,22 +29,22 @@ class Connection(asyncio.Protocol):
         self.origin = origin
         self.answer = AnswerReader()
         """What has come in answer to the call."""
-        self.called_at = 0.0
-        """When the call began, in the loop's time."""
         self.is_request_sent = False
         """Whether all of the call's request is written."""
         self.is_writing_paused = False
         """Whether the engine is behind with reading it."""
         self.lost_the_race = False
         """Whether the engine closed it for idleness just when a request was sent."""
-        self.loop = asyncio.get_running_loop()
-        """Whose time all deadlines are in."""
+        self._loop = asyncio.get_running_loop()
         self._living = living
         self._alarm = Alarm(self._give_up)
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport
         self._failure: EngineError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._taker: Taker | None = None
+        self._deadlines: Deadlines
+        self._called_at = 0.0
         self._idle_since = 0.0
         self._is_called = False
         self._is_first_call = True
@@ -56,13 +57,14 @@ class Connection(asyncio.Protocol):
 
     def is_fresh(self, seconds: float) -> bool:
         """Whether nothing does, and its last call ended less than `seconds` ago."""
-        return self.is_usable and self.loop.time() - self._idle_since < seconds
+        return self.is_usable and self._loop.time() - self._idle_since < seconds
 
-    def begin(self) -> None:
+    def begin(self, deadlines: Deadlines) -> None:
         """Begin a call."""
         assert not self._is_called
         self.answer.begin()
-        self.called_at = self.loop.time()
+        self._deadlines = deadlines
+        self._called_at = self._loop.time()
         self.is_request_sent = False
         self._is_called = True
 
@@ -71,11 +73,11 @@ class Connection(asyncio.Protocol):
         if self._failure is None:
             self._transport.write(piece)
 
-    def wait(self, due: float) -> asyncio.Future[None]:
+    def wait(self, taker: Taker | None = None) -> asyncio.Future[None]:
         """Return what is done as soon as something happens.
 
         Args:
-            due: until when to wait, in the loop's time.
+            taker: is offered what comes of the body until then; what it takes is no happening.
 
         Raises:
             EngineTimeoutError: it was waited for in vain.
@@ -83,8 +85,9 @@ class Connection(asyncio.Protocol):
         """
         if self._failure is not None:
             raise self._failure
-        self._alarm.set(due)
-        self._waiter = self.loop.create_future()
+        self._set_alarm()
+        self._taker = taker
+        self._waiter = self._loop.create_future()
         return self._waiter
 
     def take(self) -> bytes:
@@ -97,7 +100,7 @@ class Connection(asyncio.Protocol):
         """End the call; return whether the connection is fit for another one."""
         self._is_called = False
         self._is_first_call = False
-        self._idle_since = self.loop.time()
+        self._idle_since = self._loop.time()
         if self._is_reading_paused:
             self._resume_reading()
         return (
@@ -118,8 +121,15 @@ class Connection(asyncio.Protocol):
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
+        self._taker = None  # whoever waited may be busy with a piece, and this one come before it
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _set_alarm(self) -> None:
+        if self.answer.is_body_begun:
+            self._alarm.set(self._loop.time() + self._deadlines.idle)
+        else:
+            self._alarm.set(self._called_at + self._deadlines.first_byte)
 
     def _give_up(self) -> None:
         if self._waiter is not None:
@@ -163,6 +173,9 @@ class Connection(asyncio.Protocol):
         except EngineError as error:
             self._fail(error)
             return
+        if self._taker is not None and answer.offer(self._taker):
+            self._set_alarm()
+            return
         if answer.num_buffered > _MAX_BUFFERED_BYTES:
             self._pause_reading()
         self._wake()
@@ -198,6 +211,6 @@ class Connection(asyncio.Protocol):
             self.lost_the_race = (
                 not self._is_first_call
                 and not self.answer.is_begun
-                and self.loop.time() - self.called_at < _RACE_SECONDS
+                and self._loop.time() - self._called_at < _RACE_SECONDS
             )
         self._wake()

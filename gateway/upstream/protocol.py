@@ -5,7 +5,7 @@ closing an answer that was not read to its end closes the connection, so the eng
 on it; cancelling a call does the same; nothing leaks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -21,6 +21,10 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     """From one piece of the body to the next."""
 
 
+Taker = Callable[[bytes], bool]
+"""Takes a piece of a body, or leaves it and returns False. Does not raise."""
+
+
 class UpstreamResponse(Protocol):
     """An answer whose head has arrived."""
 
@@ -32,10 +36,14 @@ class UpstreamResponse(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The headers; look-up ignores case."""
 
-    async def read(self) -> bytes:
+    async def read(self, taker: Taker | None = None) -> bytes:
         """Return what has come of the body since the last time, at least a byte; b"" at its end.
 
         Waits only if nothing has.
+
+        Args:
+            taker: may be offered pieces of the middle of the body at the moment at which they
+                come, as long as this waits; those that it takes are not returned.
 
         Raises:
             EngineTimeoutError: the next piece did not come in time.

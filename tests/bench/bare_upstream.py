@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import cast
 
-from gateway.upstream.protocol import Deadlines, UpstreamResponse
+from gateway.upstream.protocol import Deadlines, Taker, UpstreamResponse
 from serving.target import parse_target
 
 
@@ -60,7 +60,7 @@ class _Socket(asyncio.Protocol):
         self._is_over = False
         self._transport.write(request)
 
-    async def read(self) -> bytes:
+    async def read(self, taker: Taker | None = None) -> bytes:
         if not self._came and not self._is_over:
             self._waiter = self._loop.create_future()
             await self._waiter

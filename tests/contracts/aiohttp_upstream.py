@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import aiohttp
 
 from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
-from gateway.upstream.protocol import Deadlines, UpstreamResponse
+from gateway.upstream.protocol import Deadlines, Taker, UpstreamResponse
 from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 
 # Under the 5 s after which uvicorn, and so vLLM, closes an idle connection.
@@ -64,7 +64,7 @@ class _AiohttpResponse:
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
-    async def read(self) -> bytes:
+    async def read(self, taker: Taker | None = None) -> bytes:
         with _translated():
             piece = await self._response.content.readany()
         self._expect_the_next_within_idle()

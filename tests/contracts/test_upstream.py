@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
-from gateway.upstream.protocol import Deadlines, Upstream, UpstreamResponse
+from gateway.upstream.protocol import Deadlines, Taker, Upstream, UpstreamResponse
 from serving.errors import EngineError, EngineTimeoutError
 from tests.upstream_server import Answer, FakeEngine, Fault, fake_engine
 
@@ -36,9 +36,9 @@ async def read(response: UpstreamResponse) -> bytes:
         return b"".join([piece async for piece in pieces_of(response)])
 
 
-async def pieces_of(response: UpstreamResponse) -> AsyncIterator[bytes]:
-    """Read piece by piece."""
-    while piece := await response.read():
+async def pieces_of(response: UpstreamResponse, taker: Taker | None = None) -> AsyncIterator[bytes]:
+    """Read piece by piece what is not taken."""
+    while piece := await response.read(taker):
         yield piece
 
 
@@ -78,6 +78,57 @@ async def test_a_piece_is_here_before_the_next_is_sent(
     engine.script = lambda _: Answer(pieces=[b"first", Fault.STALL])
     with closing(await call(upstream, engine)) as response:
         assert await response.read() == b"first"
+
+
+@pytest.mark.parametrize(
+    "is_taken", [lambda _: True, lambda piece: piece[0] % 2 == 0], ids=["all", "some"]
+)
+async def test_what_is_taken_as_it_comes_is_not_returned(
+    upstream: Upstream, engine: FakeEngine, is_taken: Callable[[bytes], bool]
+) -> None:
+    """All of it arrives once and in order, whoever got it."""
+    sent = [bytes([number]) * 10_000 for number in range(100)]
+    engine.script = lambda _: Answer(pieces=list(sent), is_chunked=True)
+    got: list[bytes] = []
+
+    def taker(piece: bytes) -> bool:
+        if is_taken(piece):
+            got.append(piece)
+            return True
+        return False
+
+    with closing(await call(upstream, engine)) as response:
+        async for piece in pieces_of(response, taker):
+            got.append(piece)  # noqa: PERF401 - the taker appends in between
+    assert b"".join(got) == b"".join(sent)
+
+
+async def test_nothing_is_taken_while_nobody_waits(upstream: Upstream, engine: FakeEngine) -> None:
+    """Whoever is busy with a piece would have the next one overtake it."""
+    engine.script = lambda _: Answer(pieces=[b"first", 0.2, b"second", Fault.STALL])
+    offered: list[bytes] = []
+
+    def leave(piece: bytes) -> bool:
+        offered.append(piece)
+        return False
+
+    with closing(await call(upstream, engine)) as response:
+        got = await response.read(leave)
+        num_offered = len(offered)
+        await asyncio.sleep(0.4)
+        assert len(offered) == num_offered
+        while got != b"firstsecond":
+            got += await response.read()
+
+
+async def test_silence_after_what_was_taken_is_an_error(
+    upstream: Upstream, engine: FakeEngine
+) -> None:
+    """The deadline moves with every piece, taken or returned."""
+    engine.script = lambda _: Answer(pieces=[b"first", 0.1, b"second", Fault.STALL])
+    response = await call(upstream, engine, Deadlines(first_byte=30, idle=0.5))
+    with closing(response), pytest.raises(EngineTimeoutError):
+        assert [piece async for piece in pieces_of(response, lambda _: True)]
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

@@ -68,6 +68,36 @@ def test_any_bytes_pass_through_untouched(stream: bytes, cuts: list[int]) -> Non
     assert run(EventFilter(CHAT, drops_usage=True), cut(stream, cuts)) == stream
 
 
+@given(bodies, LINE_ENDS, st.lists(st.integers(0, 10_000), max_size=40), st.booleans())
+def test_a_token_is_what_would_go_on_as_it_came(
+    events: list[list[bytes]], end: bytes, cuts: list[int], has_usage: bool
+) -> None:
+    """Whoever passes it on without feeding it misses nothing but the count."""
+    whole = [end.join(lines) + end + end for lines in events] + [DONE + end + end]
+    chunks = [USAGE + end + end] * has_usage + [b for event in whole for b in cut(event, cuts)]
+    filter_ = EventFilter(CHAT, drops_usage=True)
+    for chunk in chunks:
+        is_token, before = filter_.is_token(chunk), filter_.num_events
+        passed = filter_.feed(chunk)
+        if is_token:
+            assert passed == chunk
+            assert filter_.num_events == before + 1
+            assert filter_.is_between_events
+
+
+def test_a_token_comes_alone_and_whole() -> None:
+    """Anything else is looked at more closely."""
+    token = b'data: {"choices":[{}]}\n\n'
+    filter_ = EventFilter(CHAT, drops_usage=True)
+    assert filter_.is_token(token)
+    for other in (token + token, token[:-1], token.replace(b"\n", b"\r\n"), USAGE + b"\n\n"):
+        assert not filter_.is_token(other)
+    filter_.feed(b"data: half")
+    assert not filter_.is_token(token)
+    filter_.feed(b"\n\n" + DONE + b"\n\n")
+    assert not filter_.is_token(token)
+
+
 def test_usage_that_the_client_asked_for_stays_and_is_read() -> None:
     """The usage event is kept for the record either way; it goes on if the client wanted it."""
     filter_ = EventFilter(CHAT, drops_usage=False)

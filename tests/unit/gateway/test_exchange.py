@@ -29,6 +29,17 @@ async def test_patience_begins_anew_with_every_piece() -> None:
     assert wire.body == b"1\r\na\r\n" * 4 + b"1\r\nb\r\n"
 
 
+async def test_nothing_is_sent_at_once_to_a_client_that_is_slow() -> None:
+    """It waits its turn behind what the client has still to take."""
+    wire = KeptWire()
+    wire.exchange.start(200, [])
+    assert wire.exchange.send_at_once(b"a")
+    wire.flow.pause_writing()
+    assert not wire.exchange.send_at_once(b"b")
+    assert wire.body == b"1\r\na\r\n"
+    assert wire.exchange.num_sent == 1
+
+
 async def test_a_cancellation_from_elsewhere_stays_one() -> None:
     """The server's, at its end: it is not the client that has gone."""
     wire = KeptWire()
