@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, Valida
 from gateway.dialects.messages import MESSAGES, anthropic_error
 from gateway.http.headers import SECURITY_HEADERS, error_headers
 from gateway.http.reply import our_fault
+from gateway.runtime import Runtime
 from serving.errors import NotFoundError, StropError
 
 logger = logging.getLogger("strop.gateway")
@@ -53,9 +54,12 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
 
 
 def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
-    """Answer a fault of ours: logged with its traceback, and not explained to strangers."""
+    """Answer a fault of ours: logged with its traceback, counted, and not explained to strangers."""
     logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    return _respond(request, 500, our_fault().to_body(), {})
+    runtime: Runtime = request.app.state.runtime
+    fault = our_fault()
+    runtime.metrics.answered_error(fault.code)
+    return _respond(request, fault.status, fault.to_body(), {})
 
 
 def method_not_allowed(allowed: str) -> MethodNotAllowedException:

@@ -52,7 +52,9 @@ async def handle_feedback(runtime: Runtime, exchange: Exchange) -> None:
         await reply.fail(error)
     except Exception:
         logger.exception("A request to %s failed", "/v1/feedback")
-        await reply.fail(our_fault())
+        fault = our_fault()
+        runtime.metrics.answered_error(fault.code)
+        await reply.fail(fault)
 
 
 async def handle_preflight(runtime: Runtime, exchange: Exchange) -> None:

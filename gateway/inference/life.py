@@ -50,7 +50,9 @@ async def handle_inference(runtime: Runtime, endpoint: Endpoint, exchange: Excha
             )
         except Exception:
             logger.exception("A request to %s failed", endpoint.path)
-            await reply.fail(our_fault())
+            fault = our_fault()
+            runtime.metrics.answered_error(fault.code)
+            await reply.fail(fault)
 
 
 async def _answer(

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from gateway.logs import JsonFormatter
+from serving.routing.catalog import Catalog
 from tests.canary import CANARY, said_in_every_way
 from tests.gateway import Gateway
 from tests.upstream_server import FakeEngine
@@ -43,3 +44,28 @@ async def test_strangers_make_no_new_series(gateway: Gateway) -> None:
         await gateway.chat(model=f"unknown-{number}")
         await gateway.chat(model=f"base@{number}")
     assert (await metrics_of(gateway)).count("\n") == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/chat/completions"), ("POST", "/v1/feedback"), ("GET", "/v1/models")],
+)
+async def test_a_bug_is_logged_and_counted(
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+) -> None:
+    """Whoever answers a path: an alarm on `strop_errors_total` hears of it, under the answer's code."""
+
+    def fail(*_: object) -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(Catalog, "principal_of", fail)
+    headers = {"Authorization": f"Bearer {gateway.key}"}
+    async with gateway.session.request(method, gateway.url + path, headers=headers) as answer:
+        assert answer.status == 500
+        code = (await answer.json())["error"]["code"]
+    assert "LookupError: a bug" in caplog.text
+    assert f'strop_errors_total{{code="{code}"}} 1.0' in await metrics_of(gateway)
