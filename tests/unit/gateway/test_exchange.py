@@ -11,19 +11,50 @@ from serving.errors import RateLimitError
 from tests.wire import KeptWire
 
 
-async def test_patience_begins_anew_with_every_piece() -> None:
+class Clock:
+    """The event loop's: it stands until a test moves it."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    async def move(self, seconds: float) -> None:
+        """Let time pass, and all that is due by then happen."""
+        self.now += seconds
+        for _ in range(5):  # a timer rings in one turn of the loop, whom it wakes runs in the next
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The test's own time: however busy the machine is, none passes unasked."""
+    loop = asyncio.get_running_loop()
+    found = Clock(loop.time())
+    monkeypatch.setattr(loop, "time", lambda: found.now)
+    return found
+
+
+async def begin_to_send(wire: KeptWire, piece: bytes) -> asyncio.Task[None]:
+    """Return the sending of a piece that the client does not take yet."""
+    wire.flow.pause_writing()
+    sending = asyncio.create_task(wire.exchange.send(piece))
+    await asyncio.sleep(0)
+    return sending
+
+
+async def test_patience_begins_anew_with_every_piece(clock: Clock) -> None:
     """However long an answer takes: only a piece that is not taken ends it."""
-    wire = KeptWire(unread_seconds=0.6)
+    wire = KeptWire(unread_seconds=60)
     wire.exchange.start(200, [])
     for _ in range(4):
-        wire.flow.pause_writing()
-        asyncio.get_running_loop().call_later(0.2, wire.flow.resume_writing)
-        await wire.exchange.send(b"a")
-    await asyncio.sleep(0.7)  # the engine's silence is nobody's fault here
+        sending = await begin_to_send(wire, b"a")
+        await clock.move(59)
+        wire.flow.resume_writing()
+        await sending
+    await clock.move(61)  # the engine's silence is nobody's fault here
     await wire.exchange.send(b"b")
-    wire.flow.pause_writing()
-    with pytest.raises(asyncio.CancelledError):
-        await wire.exchange.send(b"c")
+    sending = await begin_to_send(wire, b"c")
+    await clock.move(61)
+    assert sending.cancelled()
     assert wire.exchange.is_gone
     assert wire.transport.is_closed
     assert wire.body == b"1\r\na\r\n" * 4 + b"1\r\nb\r\n"
