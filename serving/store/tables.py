@@ -240,6 +240,10 @@ class Segment(SQLModel, table=True):
     """How far one journal segment has been ingested."""
 
     __tablename__ = "strop_segment"
+    __table_args__ = (
+        # Every gateway worker asks for these once a second, and finished ones stay for good.
+        Index("ix_strop_segment_unfinished", "finished_at", postgresql_where="finished_at IS NULL"),
+    )
 
     name: str = Field(primary_key=True, max_length=128)
     worker_id: str = Field(max_length=64)
