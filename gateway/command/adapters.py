@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from gateway.command.options import Options, StropGroup, alias_argument, pass_options, split_alias
+from gateway.command.options import (
+    Options,
+    StropGroup,
+    alias_argument,
+    optional_alias_argument,
+    pass_options,
+)
 from gateway.command.output import answer, print_facts, print_table
 from gateway.command.running import run
 from gateway.operations import adapters as operations
@@ -20,24 +26,22 @@ def adapters() -> None:
 @alias_argument
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @pass_options
-def import_(options: Options, alias: str, tenant: str, folder: Path) -> None:
+def import_(options: Options, name: str, tenant: str, folder: Path) -> None:
     """Check a PEFT FOLDER, copy it into the home and make a candidate release of it."""
-    name, owner = split_alias(alias, tenant)
     imported = run(
         options,
-        lambda resources: operations.import_adapter(resources, name, owner, folder.absolute()),
+        lambda resources: operations.import_adapter(resources, name, tenant, folder.absolute()),
     )
-    answer(options, imported, lambda body: _show_imported(f"{owner}/{name}", body))
+    answer(options, imported, lambda body: _show_imported(f"{tenant}/{name}", body))
 
 
 @adapters.command("list")
-@click.argument("alias", required=False)
-@click.option("--tenant", help="Only this tenant's; whose ALIAS it is.")
+@optional_alias_argument
+@click.option("--tenant", is_eager=True, help="Only this tenant's; whose ALIAS it is.")
 @pass_options
-def list_(options: Options, alias: str | None, tenant: str | None) -> None:
+def list_(options: Options, name: str | None, tenant: str | None) -> None:
     """List adapters: all, those of one tenant, or those of one ALIAS."""
-    name, owner = split_alias(alias, tenant or "default") if alias else (None, tenant)
-    found = run(options, lambda resources: operations.list_adapters(resources, name, owner))
+    found = run(options, lambda resources: operations.list_adapters(resources, name, tenant))
     answer(options, found, _show_list)
 
 

@@ -7,7 +7,7 @@ from gateway.command.options import (
     StropGroup,
     alias_argument,
     pass_options,
-    split_alias,
+    split_argument,
     tenant_option,
 )
 from gateway.command.output import answer, print_facts, print_table
@@ -27,7 +27,7 @@ def aliases() -> None:
 
 
 @aliases.command()
-@click.argument("name")
+@click.argument("name", callback=split_argument)
 @tenant_option
 @click.option("--task", type=_TASKS, required=True, help="What it is for; decides its metrics.")
 @click.option("--pool", help="Whose base model it begins with; default: the first pool.")
@@ -44,13 +44,12 @@ def create(
     is_shared: bool,
 ) -> None:
     """Make an alias; its release 1, the pool's base model, serves at once."""
-    bare, owner = split_alias(name, tenant)
     made = run(
         options,
         lambda resources: operations.create_alias(
             resources,
-            name=bare,
-            tenant=owner,
+            name=name,
+            tenant=tenant,
             task=Task(task),
             pool=pool,
             system_prompt=system_prompt,
@@ -72,10 +71,9 @@ def list_(options: Options, tenant: str | None) -> None:
 @aliases.command()
 @alias_argument
 @pass_options
-def show(options: Options, alias: str, tenant: str) -> None:
+def show(options: Options, name: str, tenant: str) -> None:
     """Show an alias and every flip of its champion."""
-    name, owner = split_alias(alias, tenant)
-    found = run(options, lambda resources: operations.show_alias(resources, name, owner))
+    found = run(options, lambda resources: operations.show_alias(resources, name, tenant))
     answer(options, found, _show)
 
 
@@ -89,7 +87,7 @@ def show(options: Options, alias: str, tenant: str) -> None:
 @pass_options
 def set_(
     options: Options,
-    alias: str,
+    name: str,
     tenant: str,
     task: str | None,
     is_shared: bool | None,
@@ -98,13 +96,12 @@ def set_(
     budget: int | None,
 ) -> None:
     """Change what is given. What an alias serves changes by releases only."""
-    name, owner = split_alias(alias, tenant)
     changed = run(
         options,
         lambda resources: operations.set_alias(
             resources,
             name,
-            owner,
+            tenant,
             task=Task(task) if task else None,
             is_shared=is_shared,
             schedule=schedule,
@@ -118,17 +115,17 @@ def set_(
 @aliases.command()
 @alias_argument
 @pass_options
-def pause(options: Options, alias: str, tenant: str) -> None:
+def pause(options: Options, name: str, tenant: str) -> None:
     """Let nothing be trained by itself any more; answers go on."""
-    _pause(options, alias, tenant, is_paused=True)
+    _pause(options, name, tenant, is_paused=True)
 
 
 @aliases.command()
 @alias_argument
 @pass_options
-def resume(options: Options, alias: str, tenant: str) -> None:
+def resume(options: Options, name: str, tenant: str) -> None:
     """Let learning go on."""
-    _pause(options, alias, tenant, is_paused=False)
+    _pause(options, name, tenant, is_paused=False)
 
 
 def release_line(release: Json | None) -> str | None:
@@ -138,11 +135,10 @@ def release_line(release: Json | None) -> str | None:
     return f"{release['number']}: {release['adapter'] or 'the base model'} on {release['pool']}"
 
 
-def _pause(options: Options, alias: str, tenant: str, *, is_paused: bool) -> None:
-    name, owner = split_alias(alias, tenant)
+def _pause(options: Options, name: str, tenant: str, *, is_paused: bool) -> None:
     changed = run(
         options,
-        lambda resources: operations.pause_alias(resources, name, owner, is_paused=is_paused),
+        lambda resources: operations.pause_alias(resources, name, tenant, is_paused=is_paused),
     )
     answer(options, changed, _show)
 

@@ -8,8 +8,8 @@ from gateway.command.options import (
     Options,
     StropGroup,
     alias_argument,
+    optional_alias_argument,
     pass_options,
-    split_alias,
     tenant_option,
 )
 from gateway.command.output import answer, print_facts, print_table, short_time
@@ -39,18 +39,17 @@ def datasets() -> None:
 @click.option("--replace", is_flag=True, help="With train: rows of earlier imports train no more.")
 @pass_options
 def import_(
-    options: Options, alias: str, tenant: str, file: Path, split: str, replace: bool
+    options: Options, name: str, tenant: str, file: Path, split: str, replace: bool
 ) -> None:
     """Import a JSONL FILE whole, or refuse it whole: every wrong line is named.
 
     A line is {"instruction", "input", "output"} or {"messages": [...], "tools": [...]}, with
     "id", "group", "slice", "at" and "retrieved" where there are any.
     """
-    name, owner = split_alias(alias, tenant)
     imported = run(
         options,
         lambda resources: operations.import_file(
-            resources, name, owner, file, Split(split), actor=CONSOLE, replaces=replace
+            resources, name, tenant, file, Split(split), actor=CONSOLE, replaces=replace
         ),
     )
     answer(options, imported, _show_imported)
@@ -59,21 +58,19 @@ def import_(
 @datasets.command()
 @alias_argument
 @pass_options
-def build(options: Options, alias: str, tenant: str) -> None:
+def build(options: Options, name: str, tenant: str) -> None:
     """Freeze what there is to learn from into a dataset; `strop train` does it by itself."""
-    name, owner = split_alias(alias, tenant)
-    built = run(options, lambda resources: operations.build_dataset(resources, name, owner))
+    built = run(options, lambda resources: operations.build_dataset(resources, name, tenant))
     answer(options, built, _show_built)
 
 
 @datasets.command("list")
-@click.argument("alias", required=False)
+@optional_alias_argument
 @tenant_option
 @pass_options
-def list_(options: Options, alias: str | None, tenant: str) -> None:
+def list_(options: Options, name: str | None, tenant: str) -> None:
     """List datasets, evaluation sets and imports, all or those of one ALIAS."""
-    name, owner = split_alias(alias, tenant) if alias else (None, tenant)
-    found = run(options, lambda resources: operations.list_datasets(resources, name, owner))
+    found = run(options, lambda resources: operations.list_datasets(resources, name, tenant))
     answer(options, found, _show_list)
 
 

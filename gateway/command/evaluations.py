@@ -2,7 +2,7 @@
 
 import click
 
-from gateway.command.options import Options, StropCommand, alias_argument, pass_options, split_alias
+from gateway.command.options import Options, StropCommand, alias_argument, pass_options
 from gateway.command.output import answer, short_time
 from gateway.command.progress import CountedLine, live_line
 from gateway.command.running import run
@@ -15,15 +15,14 @@ from gateway.operations.scoring import evaluate
 @alias_argument
 @click.option("--release", "number", type=int, help="Which release; default: the champion.")
 @pass_options
-def eval_(options: Options, alias: str, tenant: str, number: int | None) -> None:
+def eval_(options: Options, name: str, tenant: str, number: int | None) -> None:
     """Score a release on the newest evaluation set, through the engines that would serve it."""
-    name, owner = split_alias(alias, tenant)
 
     async def score(resources: Resources) -> Json:
         with live_line() as tell:
             line = CountedLine(tell, "Answered")
             return await evaluate(
-                resources, name, owner, number, on_begin=line.begin, on_answer=line.count
+                resources, name, tenant, number, on_begin=line.begin, on_answer=line.count
             )
 
     answer(options, run(options, score), _show)

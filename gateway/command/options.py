@@ -22,8 +22,9 @@ class Options:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 pass_options = click.make_pass_decorator(Options, ensure=True)
+# Eager, as every --tenant beside an ALIAS has to be: read before `split_argument` looks at it.
 tenant_option = click.option(
-    "--tenant", default="default", show_default=True, help="Whose alias it is."
+    "--tenant", default="default", show_default=True, is_eager=True, help="Whose alias it is."
 )
 
 
@@ -46,8 +47,23 @@ class StropGroup(click.Group):
 
 
 def alias_argument(function: Function) -> Function:
-    """Take ALIAS as `name` with --tenant, or as `tenant/name`."""
-    return click.argument("alias", metavar="ALIAS")(tenant_option(function))
+    """Take ALIAS as `name` with --tenant, or as `tenant/name`; the command gets name and tenant."""
+    argument = click.argument("name", metavar="ALIAS", callback=split_argument)
+    return argument(tenant_option(function))
+
+
+def optional_alias_argument(function: Function) -> Function:
+    """Take ALIAS likewise, or none at all; the command says which --tenant it takes."""
+    argument = click.argument("name", metavar="[ALIAS]", required=False, callback=split_argument)
+    return argument(function)
+
+
+def split_argument(context: click.Context, _: click.Parameter, alias: str | None) -> str | None:
+    """Give the command an ALIAS's name, and its tenant in place of --tenant."""
+    if alias is None:
+        return None
+    name, context.params["tenant"] = split_alias(alias, context.params["tenant"])
+    return name
 
 
 def split_alias(alias: str, tenant: str) -> tuple[str, str]:

@@ -3,14 +3,7 @@
 import click
 
 from gateway.command.lineage import show_lineage, show_rows
-from gateway.command.options import (
-    Options,
-    StropCommand,
-    StropGroup,
-    alias_argument,
-    pass_options,
-    split_alias,
-)
+from gateway.command.options import Options, StropCommand, StropGroup, alias_argument, pass_options
 from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.running import CONSOLE, run
 from gateway.operations import lineage
@@ -27,10 +20,9 @@ def releases() -> None:
 @releases.command("list")
 @alias_argument
 @pass_options
-def list_(options: Options, alias: str, tenant: str) -> None:
+def list_(options: Options, name: str, tenant: str) -> None:
     """List an alias's releases, newest first."""
-    name, owner = split_alias(alias, tenant)
-    found = run(options, lambda resources: operations.list_releases(resources, name, owner))
+    found = run(options, lambda resources: operations.list_releases(resources, name, tenant))
     answer(options, found, _show_list)
 
 
@@ -38,10 +30,9 @@ def list_(options: Options, alias: str, tenant: str) -> None:
 @alias_argument
 @click.argument("number", metavar="RELEASE", type=int)
 @pass_options
-def show(options: Options, alias: str, tenant: str, number: int) -> None:
+def show(options: Options, name: str, tenant: str, number: int) -> None:
     """Show one release."""
-    name, owner = split_alias(alias, tenant)
-    found = run(options, lambda resources: operations.show_release(resources, name, owner, number))
+    found = run(options, lambda resources: operations.show_release(resources, name, tenant, number))
     answer(options, found, _show)
 
 
@@ -50,16 +41,17 @@ def show(options: Options, alias: str, tenant: str, number: int) -> None:
 @click.argument("number", metavar="RELEASE", type=int)
 @click.option("--rows", type=click.Choice([rows.value for rows in LineageRows]), help="List these.")
 @pass_options
-def lineage_(options: Options, alias: str, tenant: str, number: int, rows: str | None) -> None:
+def lineage_(options: Options, name: str, tenant: str, number: int, rows: str | None) -> None:
     """Show which policy and scores, how many rows and people made a release; or list the rows'."""
-    name, owner = split_alias(alias, tenant)
     if rows is None:
-        found = run(options, lambda resources: lineage.show_lineage(resources, name, owner, number))
+        found = run(
+            options, lambda resources: lineage.show_lineage(resources, name, tenant, number)
+        )
         answer(options, found, show_lineage)
         return
     wanted = LineageRows(rows)
     found = run(
-        options, lambda resources: lineage.list_lineage(resources, name, owner, number, wanted)
+        options, lambda resources: lineage.list_lineage(resources, name, tenant, number, wanted)
     )
     answer(options, found, lambda body: show_rows(body[rows]))
 
@@ -71,17 +63,16 @@ def lineage_(options: Options, alias: str, tenant: str, number: int, rows: str |
 @click.option("--reason", help="Why; kept with the promotion.")
 @pass_options
 def promote(
-    options: Options, alias: str, tenant: str, number: int, is_forced: bool, reason: str | None
+    options: Options, name: str, tenant: str, number: int, is_forced: bool, reason: str | None
 ) -> None:
     """Make RELEASE the champion: loaded and proved on every replica before the flip.
 
     Its gate has to have passed it against the present champion, unless it is forced.
     """
-    name, owner = split_alias(alias, tenant)
     flip = run(
         options,
         lambda resources: operations.promote(
-            resources, name, owner, number, actor=CONSOLE, reason=reason, is_forced=is_forced
+            resources, name, tenant, number, actor=CONSOLE, reason=reason, is_forced=is_forced
         ),
     )
     answer(options, flip, _show_flip)
@@ -91,12 +82,13 @@ def promote(
 @alias_argument
 @click.option("--reason", help="Why; kept with the promotion.")
 @pass_options
-def rollback(options: Options, alias: str, tenant: str, reason: str | None) -> None:
+def rollback(options: Options, name: str, tenant: str, reason: str | None) -> None:
     """Put the former champion back; doing it twice undoes it."""
-    name, owner = split_alias(alias, tenant)
     flip = run(
         options,
-        lambda resources: operations.rollback(resources, name, owner, actor=CONSOLE, reason=reason),
+        lambda resources: operations.rollback(
+            resources, name, tenant, actor=CONSOLE, reason=reason
+        ),
     )
     answer(options, flip, _show_flip)
 

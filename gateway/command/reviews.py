@@ -2,7 +2,7 @@
 
 import click
 
-from gateway.command.options import Options, StropGroup, alias_argument, pass_options, split_alias
+from gateway.command.options import Options, StropGroup, pass_options, split_alias, tenant_option
 from gateway.command.output import answer
 from gateway.command.running import CONSOLE, run
 from gateway.operations import reviews as operations
@@ -16,7 +16,8 @@ def reviews() -> None:
 
 
 @reviews.command()
-@alias_argument
+@click.argument("alias")  # unlike elsewhere kept as it is written, to be said again
+@tenant_option
 @pass_options
 def next(options: Options, alias: str, tenant: str) -> None:  # noqa: A001 - the command's name
     """Hand out the oldest answer that waits for a verdict."""

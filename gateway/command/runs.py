@@ -9,8 +9,8 @@ from gateway.command.options import (
     StropCommand,
     StropGroup,
     alias_argument,
+    optional_alias_argument,
     pass_options,
-    split_alias,
     tenant_option,
 )
 from gateway.command.output import answer, print_facts, print_table, short_time
@@ -29,17 +29,16 @@ _PASSED = "passed"
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait; exit 1 unless the gate passes it.")
 @pass_options
 def train(
-    options: Options, alias: str, tenant: str, dataset_id: int | None, is_waiting: bool
+    options: Options, name: str, tenant: str, dataset_id: int | None, is_waiting: bool
 ) -> None:
     """Queue a run: dataset, training, evaluation, gate. A worker of `strop up` takes it up.
 
     What passes is a candidate release, which `strop promote` swaps in.
     """
-    name, owner = split_alias(alias, tenant)
 
     async def begin(resources: Resources) -> Json:
         begun = await operations.start_run(
-            resources, name, owner, actor=CONSOLE, dataset_id=dataset_id
+            resources, name, tenant, actor=CONSOLE, dataset_id=dataset_id
         )
         if not is_waiting:
             return begun
@@ -60,13 +59,12 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.argument("alias", required=False)
+@optional_alias_argument
 @tenant_option
 @pass_options
-def list_(options: Options, alias: str | None, tenant: str) -> None:
+def list_(options: Options, name: str | None, tenant: str) -> None:
     """List runs, all or those of one ALIAS, newest first."""
-    name, owner = split_alias(alias, tenant) if alias else (None, tenant)
-    found = run(options, lambda resources: operations.list_runs(resources, name, owner))
+    found = run(options, lambda resources: operations.list_runs(resources, name, tenant))
     answer(options, found, _show_list)
 
 
