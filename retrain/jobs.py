@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from serving.pause import pause_seconds
 from serving.store.database import reason_of
 
 _logger = logging.getLogger("strop.retrain")
-
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,11 +66,6 @@ def log_failure(what: str, error: Exception) -> str:
         words = f"{type(error).__name__}: {error}"
         _logger.error("%s; it is tried again", what, exc_info=error)
     return words
-
-
-def pause_seconds(num_failures: int) -> float:
-    """Return the pause after the n-th failure in a row: doubled each time, up to the longest."""
-    return float(min(_FIRST_PAUSE_SECONDS * 2 ** min(num_failures - 1, 30), _LONGEST_PAUSE_SECONDS))
 
 
 async def wait_any(*events: asyncio.Event, timeout: float | None = None) -> None:

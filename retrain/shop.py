@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import httpx
 
 from retrain.executor import Executor
-from retrain.jobs import pause_seconds
 from retrain.triggers import Stock
 from serving.fleet.engine import Engine
+from serving.pause import pause_seconds
 from serving.settings import Settings
 from serving.store.database import Database
 

@@ -18,13 +18,14 @@ import psycopg
 from monitoring.ingest import IngestMetrics, serving_metrics
 from monitoring.reviews import sample_reviews
 from retrain.executor import LocalExecutor
-from retrain.jobs import Job, keep_working, pause_seconds, wait_any
+from retrain.jobs import Job, keep_working, wait_any
 from retrain.learn import advance_runs, look_at_aliases
 from retrain.schedule import Schedule
 from retrain.shop import Shop
 from serving.fleet.engines import engines_of, read_api_key
 from serving.fleet.reconcile import reconcile
 from serving.journal.ingest import ingest
+from serving.pause import pause_seconds
 from serving.settings import Settings
 from serving.store.database import Database
 

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from serving.pause import pause_seconds
+
 
 class ChildState(StrEnum):
     """Where a child stands."""
@@ -65,6 +67,5 @@ class Pace:
     """So many deaths in a row before it was ever ready, and we give up."""
 
     def pause_seconds(self, num_deaths: int) -> float:
-        """Return the pause after the n-th death in a row: doubled each time, up to the longest."""
-        doubled = self.first_pause_seconds * 2.0 ** min(num_deaths - 1, 30)
-        return min(doubled, self.longest_pause_seconds)
+        """Return the pause after the n-th death in a row."""
+        return pause_seconds(num_deaths, self.first_pause_seconds, self.longest_pause_seconds)

@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import text
 
-from retrain.jobs import Job, keep_working, pause_seconds, run_once
+from retrain.jobs import Job, keep_working, run_once
 from serving.store.database import Database
 
 
@@ -103,14 +100,6 @@ async def test_no_prompt_reaches_the_log(
     assert job.num_failures == 1
     assert "null value in column" in caplog.text
     assert "SENTINEL" not in caplog.text
-
-
-@given(st.integers(1, 10_000))
-def test_pauses_grow_to_a_limit(num_failures: int) -> None:
-    """A pause is never shorter than the one before it and never longer than half a minute."""
-    pauses = [pause_seconds(number) for number in range(1, min(num_failures, 40) + 1)]
-    assert all(earlier <= later <= 30 for earlier, later in pairwise(pauses))
-    assert pause_seconds(num_failures) <= 30
 
 
 async def begun(job: Job, work: Work, stopping: asyncio.Event) -> asyncio.Task[None]:
