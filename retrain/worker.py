@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from monitoring.ingest import IngestMetrics, serving_metrics
+from monitoring.ingest_metrics import IngestMetrics, serving_metrics
 from monitoring.reviews import sample_reviews
 from retrain.executor import LocalExecutor
 from retrain.jobs import Job, keep_working, wait_any

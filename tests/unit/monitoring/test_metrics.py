@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from monitoring.ingest import IngestMetrics
+from monitoring.ingest_metrics import IngestMetrics
 from monitoring.metrics import Metrics, Served
 from serving.types import InferenceStatus
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitoring.ingest import IngestMetrics
+from monitoring.ingest_metrics import IngestMetrics
 from retrain.worker import make_jobs
 from serving.errors import ConfigurationError, EngineError, EngineTimeoutError
 from serving.fleet.engine import OpenAIEngine, VllmEngine

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitoring.ingest import IngestMetrics, serving_metrics
+from monitoring.ingest_metrics import IngestMetrics, serving_metrics
 from serving.errors import ConfigurationError
 from serving.journal.ingest import IngestReport, ingest
 from serving.journal.records import MAGIC
