@@ -14,6 +14,7 @@ from retrain.scores import ItemScore, score_item, summarise
 from retrain.shop import Shop
 from serving.errors import InvalidRequestError, UnavailableError
 from serving.fleet.holding import evaluation_lock, hold_everywhere
+from serving.store.aliases import id_of
 from serving.store.evaluations import find_evaluation, save_evaluation
 from serving.store.learning import Evaluation, EvaluationSet
 from serving.store.tables import Adapter, Alias, Release, utc_now
@@ -51,13 +52,11 @@ async def evaluate_release(
         model, askers = await _ready(shop, release, adapter)
         answers = await ask_all(askers, model, items, release.system_prompt, on_answer)
     scored, summary = await asyncio.to_thread(_score, alias.task, items, answers)
-    assert evaluation_set.id is not None
-    assert release.id is not None
     async with shop.database.session() as session:
         return await save_evaluation(
             session,
-            set_id=evaluation_set.id,
-            release_id=release.id,
+            set_id=id_of(evaluation_set),
+            release_id=id_of(release),
             run_id=run_id,
             summary=summary,
             scores=[float(item.is_right) for item in scored],
@@ -68,10 +67,8 @@ async def known_evaluation(
     shop: Shop, evaluation_set: EvaluationSet, release: Release
 ) -> Evaluation | None:
     """Return what the release scored on the revision in the last week; None: ask it."""
-    assert evaluation_set.id is not None
-    assert release.id is not None
     async with shop.database.session() as session:
-        known = await find_evaluation(session, evaluation_set.id, release.id)
+        known = await find_evaluation(session, id_of(evaluation_set), id_of(release))
     return known if known is not None and utc_now() - known.at < REUSED_FOR else None
 
 

@@ -12,6 +12,7 @@ from retrain.build import survey
 from retrain.periods import period_of
 from retrain.triggers import Evidence, Policy, Stock
 from serving.settings import Settings
+from serving.store.aliases import id_of
 from serving.store.evaluations import count_fresh_items
 from serving.store.learning import (
     DatasetRow,
@@ -74,8 +75,7 @@ async def take_stock(
     seen = await _rows_seen(session, alias)
     fresh = 0
     if material.evaluation_set is not None and fell_at is not None:
-        assert material.evaluation_set.id is not None
-        fresh = await count_fresh_items(session, material.evaluation_set.id, fell_at)
+        fresh = await count_fresh_items(session, id_of(material.evaluation_set), fell_at)
     rows = material.parts.train
     return Stock(
         num_examples=len(rows),

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from retrain.evaluate import evaluate_release, known_evaluation
 from retrain.gate import Freshness, decide
 from retrain.shop import Shop
+from serving.store.aliases import id_of
 from serving.store.database import reason_of
 from serving.store.evaluations import count_fresh_items, get_set
 from serving.store.learning import Dataset, Evaluation, EvaluationSet, Run
@@ -89,11 +90,10 @@ async def _telling(
         num_answered += 1
 
     async def tell() -> None:
-        assert run.id is not None
         while True:
             counted = {"evaluating": name, "answered": num_answered, "num_items": num_items}
             async with shop.database.session() as session:
-                locked = await lock_run(session, run.id)
+                locked = await lock_run(session, id_of(run))
                 locked.progress = locked.progress | counted  # the training's figures stay
             await asyncio.sleep(_TELL_SECONDS)
 
@@ -110,15 +110,13 @@ async def _telling(
 
 def _sum_up(contest: _Contest, found: dict[str, Evaluation]) -> Judged:
     verdict = decide(found["champion"].scores, found["candidate"].scores, contest.freshness)
-    champion_id = contest.releases["champion"].id
-    assert champion_id is not None
     scored = {
         name: {"release": contest.releases[name].number, **evaluation.summary}
         for name, evaluation in found.items()
     }
     return Judged(
         is_passed=verdict.is_passed,
-        champion_id=champion_id,
+        champion_id=id_of(contest.releases["champion"]),
         verdict={
             **asdict(verdict),
             "evaluation_set": contest.evaluation_set.number,

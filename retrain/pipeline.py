@@ -25,6 +25,7 @@ from retrain.shop import Shop
 from serving.errors import ConflictError, EngineError, NotFoundError, StropError, UnavailableError
 from serving.fleet import swap
 from serving.fleet.adapters import import_adapter
+from serving.store.aliases import id_of
 from serving.store.learning import Dataset, Run, RunState, Trigger
 from serving.store.releases import get_release
 from serving.store.runs import end_run, get_run, lock_run, note_error
@@ -244,7 +245,7 @@ async def _note_progress(shop: Shop, run: Run, status: TrainingStatus) -> None:
 
 async def _try_again(shop: Shop, run: Run, error: str, *, is_endless: bool = False) -> None:
     """Let a run rest for a while, longer each time; give it up where that has not helped."""
-    patience = shop.patience[_id(run)]
+    patience = shop.patience[id_of(run)]
     patience.fail()
     if is_endless or patience.num_failures < MAX_TRIES:
         await wait(shop, run, error)
@@ -261,7 +262,7 @@ async def _give_up(shop: Shop, run: Run, error: str) -> None:
         log_failure(f"stopping the trainer of run {run.id} failed", failure)
     has_passed = run.state is RunState.PASSED
     await _end(shop, run, RunState.PASSED if has_passed else RunState.FAILED, error)
-    shop.patience.pop(_id(run), None)
+    shop.patience.pop(id_of(run), None)
 
 
 async def _end(shop: Shop, run: Run, state: RunState, error: str | None = None) -> None:
@@ -271,7 +272,7 @@ async def _end(shop: Shop, run: Run, state: RunState, error: str | None = None) 
 
 async def _mine(session: AsyncSession, run: Run) -> Run:
     """Return the run as it is now, locked. We hold its advisory lock: only a cancel can come in."""
-    stored = await lock_run(session, _id(run))
+    stored = await lock_run(session, id_of(run))
     assert stored.state is run.state
     assert stored.ended_at is None
     return stored
@@ -280,8 +281,3 @@ async def _mine(session: AsyncSession, run: Run) -> Run:
 def _champion_of(alias: Alias) -> int:
     assert alias.champion_id is not None
     return alias.champion_id
-
-
-def _id(run: Run) -> int:
-    assert run.id is not None
-    return run.id

@@ -43,8 +43,7 @@ async def describe_set_scores(
     """Return what the alias's releases scored on an evaluation set."""
     rows = []
     if newest is not None:
-        assert newest.id is not None
-        rows = await evaluations.list_evaluations(session, newest.id, page)
+        rows = await evaluations.list_evaluations(session, aliases.id_of(newest), page)
     return {
         "alias": alias.name,
         "tenant": alias.tenant,

@@ -5,7 +5,7 @@ changes wait for each other and never deadlock.
 """
 
 import re
-from typing import Any
+from typing import Any, Protocol
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -18,6 +18,12 @@ from serving.store.tables import Alias, Release
 from serving.types import NAME_PATTERN, ReleaseState, Task
 
 _NAME = re.compile(NAME_PATTERN)
+
+
+class Numbered(Protocol):
+    """A row whose id the database counts up."""
+
+    id: int | None
 
 
 async def create_alias(
@@ -161,7 +167,7 @@ async def lock_alias(session: AsyncSession, alias_id: int) -> Alias:
     return alias
 
 
-def id_of(row: Alias | Release) -> int:
+def id_of(row: Numbered) -> int:
     """Return the id of a row that the database has seen."""
     assert row.id is not None
     return row.id

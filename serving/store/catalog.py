@@ -8,6 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.routing import catalog as routing
 from serving.store.access import Key, exceptions_of
+from serving.store.aliases import id_of
 from serving.store.learning import Run
 from serving.store.tables import Adapter, Alias, Release, Revision
 from serving.store.usage import usage_of_month
@@ -111,9 +112,8 @@ async def _under_evaluation(session: AsyncSession) -> tuple[routing.Release, ...
 
 
 def _alias(row: Alias, releases: dict[int | None, routing.Release]) -> routing.Alias:
-    assert row.id is not None
     return routing.Alias(
-        id=row.id,
+        id=id_of(row),
         tenant=row.tenant,
         name=row.name,
         task=row.task,
@@ -128,9 +128,8 @@ def _alias(row: Alias, releases: dict[int | None, routing.Release]) -> routing.A
 
 
 def _release(row: Release, adapter: Adapter | None) -> routing.Release:
-    assert row.id is not None
     return routing.Release(
-        id=row.id,
+        id=id_of(row),
         number=row.number,
         pool=row.pool,
         adapter=adapter.name if adapter else None,

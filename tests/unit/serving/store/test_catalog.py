@@ -10,7 +10,7 @@ import sqlalchemy
 from serving.routing.catalog import Quota
 from serving.settings import Settings
 from serving.store.access import Usage
-from serving.store.aliases import create_alias, list_aliases, set_alias
+from serving.store.aliases import create_alias, id_of, list_aliases, set_alias
 from serving.store.catalog import load_catalog, refresh_catalog
 from serving.store.database import Database
 from serving.store.keys import create_key
@@ -24,9 +24,8 @@ async def test_an_alias_comes_with_all_its_releases(database: Database, settings
     """Champion, challenger and previous, each with its adapter's name and digest."""
     async with database.session() as session:
         alias = await create_alias(session, settings, name="support", tenant="acme", task=Task.CHAT)
-        assert alias.id is not None
         adapter = Adapter(
-            alias_id=alias.id,
+            alias_id=id_of(alias),
             version=1,
             name="support-v1-abcdef01",
             digest="abcdef01" * 8,

@@ -125,10 +125,9 @@ async def test_a_release_tells_what_made_it(database: Database, settings: Settin
         held = await create_set(
             session, id_of(alias), dated_at=utc_now(), num_items=2, digest="e", origin="new.jsonl"
         )
-        assert held.id is not None
         await save_evaluation(
             session,
-            set_id=held.id,
+            set_id=id_of(held),
             release_id=id_of(release),
             run_id=run.id,
             summary={"score": 0.5},

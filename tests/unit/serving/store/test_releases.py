@@ -6,7 +6,7 @@ import pytest
 
 from serving.errors import InvalidRequestError, NotFoundError
 from serving.settings import Settings
-from serving.store.aliases import create_alias
+from serving.store.aliases import create_alias, id_of
 from serving.store.database import Database
 from serving.store.releases import create_release, find_release, list_promotions, list_releases
 from serving.store.tables import Adapter, Alias
@@ -69,9 +69,8 @@ async def test_a_release_takes_only_its_own_aliases_adapter(
 
 
 def _adapter(alias: Alias, name: str) -> Adapter:
-    assert alias.id is not None
     return Adapter(
-        alias_id=alias.id,
+        alias_id=id_of(alias),
         version=1,
         name=name,
         digest="0" * 64,
