@@ -31,6 +31,14 @@ main([], wait)
 """
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_heard() -> Iterator[None]:
+    """Under nohup they are not, nor by any process that is started from here."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """An empty home. Not under tmp_path: a socket's path may have 107 bytes."""
