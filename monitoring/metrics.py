@@ -10,14 +10,14 @@ all of them up; the variable has to be set before prometheus_client is first imp
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from monitoring.series import Count, Durations, Families, Level
@@ -232,8 +232,26 @@ class Metrics:
             return generate_latest(self.registry)
         _forget_the_dead(Path(folder))
         everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call] # it has no annotations
+        _AllWorkers(everyone)  # type: ignore[no-untyped-call] # it has no annotations
         return generate_latest(everyone)
+
+
+class _AllWorkers(MultiProcessCollector):
+    """What every worker has written.
+
+    A file that a worker has made and not yet filled would be taken for a broken one.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(path) for path in Path(self._path).glob("*.db") if _is_filled(path)]
+        return cast(Iterable[Metric], self.merge(files))  # type: ignore[no-untyped-call]
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # a dead worker's, just forgotten
+        return False
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from monitoring.ingest_metrics import IngestMetrics
-from monitoring.metrics import Metrics, Served
+from monitoring.metrics import MULTIPROCESS_VARIABLE, Metrics, Served
 from serving.types import InferenceStatus
 
 ROOT = Path(__file__).parents[3]
@@ -71,3 +73,15 @@ def test_every_metric_is_explained() -> None:
     assert {name for name in gateway | ingest if f"`{name}`" not in room} == set()
     readme = (ROOT / "README.md").read_text()
     assert {name for name in gateway if f"`{name}`" not in readme} == set()
+
+
+def test_a_file_that_a_worker_has_only_just_made_breaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is empty for a moment, and whoever asks just then reads what the others wrote."""
+    written = MmapedDict(str(tmp_path / "counter_1.db"))
+    written.write_value(mmap_key("strop_shed", "strop_shed_total", [], [], "Shed."), 3, 0)
+    written.close()
+    (tmp_path / "counter_2.db").touch()
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
+    assert b"strop_shed_total 3.0" in Metrics().render()
