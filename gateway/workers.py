@@ -109,7 +109,7 @@ class Workers:
             self._to_replace = list(self._workers)
             logger.info("Replacing %d workers", self._count)
         for worker in self._workers:
-            worker.listen()
+            worker.listen(_LOOK_SECONDS)
         self._end_stuck()
         self._revive()
         self._replace_next()
@@ -123,7 +123,7 @@ class Workers:
                     "Worker %s was not ready in %g s; killing it", worker.pid, self._start_seconds
                 )
                 worker.kill()
-            elif worker.is_ready and worker.stuck_seconds(_LOOK_SECONDS) > self._patience_seconds:
+            elif worker.is_ready and worker.silent_seconds > self._patience_seconds:
                 logger.error(
                     "Worker %s has not moved for %g s; killing it",
                     worker.pid,
@@ -156,12 +156,16 @@ class Workers:
 
     def _settle(self, fresh: "_Worker") -> None:
         """Give a new worker the place of an old one as soon as it is ready."""
-        fresh.listen()
+        fresh.listen(_LOOK_SECONDS)
         old = self._to_replace[0]
         if fresh.is_ready and old in self._workers:
             self._workers[self._workers.index(old)] = fresh
             old.leave(Word.MAKE_ROOM, self._leave_seconds)
             self._leaving.append(old)
+            self._to_replace.pop(0)
+        elif fresh.is_ready:  # the old one has died, and its successor is new anyway
+            fresh.leave(Word.MAKE_ROOM, self._leave_seconds)
+            self._leaving.append(fresh)
             self._to_replace.pop(0)
         elif fresh.is_alive and not fresh.is_late:
             return
@@ -201,11 +205,12 @@ class _Worker:
         self._process = _SPAWN.Process(target=main, args=(listener, theirs))
         self._process.start()
         theirs.close()
-        self._ready_by = time.monotonic() + start_seconds
+        self._start_seconds = start_seconds
         self._kill_at = float("inf")
-        self._silent_seconds = 0.0
         self._is_asked = False
         self.is_ready = False
+        self.silent_seconds = 0.0
+        """Since it last said something, or was started."""
 
     @property
     def pid(self) -> int | None:
@@ -222,31 +227,27 @@ class _Worker:
     @property
     def is_late(self) -> bool:
         """Whether it should be ready by now, and lives without being so."""
-        return self.is_alive and not self.is_ready and time.monotonic() > self._ready_by
+        return self.is_alive and not self.is_ready and self.silent_seconds > self._start_seconds
 
-    def listen(self) -> None:
-        """Take note of what it said."""
+    def listen(self, passed: float) -> None:
+        """Take note of what it said, and for how long it did not; ask it now and then.
+
+        Args:
+            passed: seconds since this was called last, as far as we have been looking: while the
+                whole family is stopped, nobody is late or stuck.
+        """
+        self.silent_seconds += passed
         with suppress(EOFError, OSError):  # it has died, which `is_alive` says
             while self._line.poll():
                 # Read first: what is not taken, the end too, is there for ever.
                 said = self._line.recv()
                 self.is_ready = self.is_ready or said == Word.READY
                 self._is_asked = self._is_asked and said != Word.HERE
-                self._silent_seconds = 0.0
-
-    def stuck_seconds(self, passed: float) -> float:
-        """Return for how long its event loop has not answered, and ask it now and then.
-
-        Args:
-            passed: seconds since this was called last, as far as we have been looking: while the
-                whole family is stopped, nobody is stuck.
-        """
-        self._silent_seconds += passed
-        if not self._is_asked and self._silent_seconds >= _ASK_SECONDS:
+                self.silent_seconds = 0.0
+        if self.is_ready and not self._is_asked and self.silent_seconds >= _ASK_SECONDS:
             # One question at a time: a worker that is stuck would have its line filled.
             self._is_asked = True
             self.tell(Word.ASK)
-        return self._silent_seconds
 
     def tell(self, word: Word) -> None:
         with suppress(OSError):  # it has ended already

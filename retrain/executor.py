@@ -139,7 +139,8 @@ class LocalExecutor:
         with (folder / _LOCK).open("ab") as lock, (folder / _LOG).open("ab") as log:
             if _is_locked(lock.fileno()):
                 return str(spec_path)
-            (folder / _EXIT).unlink(missing_ok=True)
+            for told in (_EXIT, _PID):  # the number of an earlier one may be somebody else's by now
+                (folder / told).unlink(missing_ok=True)
             child = subprocess.Popen(  # noqa: S603 - the operator's own command
                 ["/bin/sh", "-c", _KEEPER, "keeper", *self._arguments(spec_path)],
                 cwd=folder,

@@ -83,6 +83,7 @@ class Exchange:
         self._takes_chunks = takes_chunks
         self._head = b""  # not written yet: it goes with the first piece
         self._head_status = 0
+        self._is_draining = False
         self._num_left: int | None = None  # bytes that were announced and not sent, if any were
 
     @property
@@ -187,7 +188,7 @@ class Exchange:
 
     def send_at_once(self, piece: bytes) -> bool:
         """Send a piece of a body in chunks, unless the client is slow; return whether it was sent."""
-        if self._wire.flow.write_paused:
+        if self._is_draining or self._wire.flow.write_paused:
             return False
         self._write(self._framed(piece))
         self.num_sent += 1
@@ -206,6 +207,7 @@ class Exchange:
             self._wire.transport.write(piece)
 
     async def _drain(self) -> None:
+        self._is_draining = True  # what waits here is not to be overtaken
         try:
             async with asyncio.timeout(self._wire.unread_seconds):
                 await self._wire.flow.drain()
@@ -213,3 +215,5 @@ class Exchange:
             self.disconnected = True
             self._wire.transport.abort()
             raise asyncio.CancelledError from error
+        finally:
+            self._is_draining = False

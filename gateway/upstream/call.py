@@ -21,6 +21,7 @@ class Response:
         if connection is None:
             return b""
         answer = connection.answer
+        connection.expect_piece()
         try:
             while not answer.num_buffered and not answer.is_complete:
                 await connection.wait(taker)

@@ -1,7 +1,7 @@
 """One connection to an engine: calls one after the other, each read to its end or the last.
 
 Only the task that makes the call ever waits on it, so one future is enough: whatever happens wakes
-that task, and it looks what is new.
+that task, and it looks what is new; only a piece of the body that its taker takes does not.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._taker: Taker | None = None
         self._deadlines: Deadlines
         self._called_at = 0.0
+        self._due = 0.0
         self._idle_since = 0.0
         self._is_called = False
         self._is_first_call = True
@@ -65,6 +66,7 @@ class Connection(asyncio.Protocol):
         self.answer.begin()
         self._deadlines = deadlines
         self._called_at = self._loop.time()
+        self._due = self._called_at + deadlines.first_byte
         self.is_request_sent = False
         self._is_called = True
 
@@ -72,6 +74,11 @@ class Connection(asyncio.Protocol):
         """Send this, unless the connection has ended."""
         if self._failure is None:
             self._transport.write(piece)
+
+    def expect_piece(self) -> None:
+        """Have the next piece of the body due: by when depends on whether there was one."""
+        if self.answer.is_body_begun:
+            self._due = self._loop.time() + self._deadlines.idle
 
     def wait(self, taker: Taker | None = None) -> asyncio.Future[None]:
         """Return what is done as soon as something happens.
@@ -85,7 +92,7 @@ class Connection(asyncio.Protocol):
         """
         if self._failure is not None:
             raise self._failure
-        self._set_alarm()
+        self._alarm.set(self._due)
         self._taker = taker
         self._waiter = self._loop.create_future()
         return self._waiter
@@ -121,15 +128,9 @@ class Connection(asyncio.Protocol):
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
-        self._taker = None  # whoever waited may be busy with a piece, and this one come before it
+        self._taker = None  # the next piece would overtake one that is not passed on yet
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _set_alarm(self) -> None:
-        if self.answer.is_body_begun:
-            self._alarm.set(self._loop.time() + self._deadlines.idle)
-        else:
-            self._alarm.set(self._called_at + self._deadlines.first_byte)
 
     def _give_up(self) -> None:
         if self._waiter is not None:
@@ -174,7 +175,8 @@ class Connection(asyncio.Protocol):
             self._fail(error)
             return
         if self._taker is not None and answer.offer(self._taker):
-            self._set_alarm()
+            self.expect_piece()
+            self._alarm.set(self._due)
             return
         if answer.num_buffered > _MAX_BUFFERED_BYTES:
             self._pause_reading()

@@ -105,7 +105,7 @@ async def test_what_is_taken_as_it_comes_is_not_returned(
 
 async def test_nothing_is_taken_while_nobody_waits(upstream: Upstream, engine: FakeEngine) -> None:
     """Whoever is busy with a piece would have the next one overtake it."""
-    engine.script = lambda _: Answer(pieces=[b"first", 0.2, b"second", Fault.STALL])
+    engine.script = lambda _: Answer(pieces=[0.2, b"first", 0.2, b"second", Fault.STALL])
     offered: list[bytes] = []
 
     def leave(piece: bytes) -> bool:
@@ -125,10 +125,22 @@ async def test_silence_after_what_was_taken_is_an_error(
     upstream: Upstream, engine: FakeEngine
 ) -> None:
     """The deadline moves with every piece, taken or returned."""
-    engine.script = lambda _: Answer(pieces=[b"first", 0.1, b"second", Fault.STALL])
-    response = await call(upstream, engine, Deadlines(first_byte=30, idle=0.5))
-    with closing(response), pytest.raises(EngineTimeoutError):
-        assert [piece async for piece in pieces_of(response, lambda _: True)]
+    slow: list[bytes | float | Fault] = [b"first", *[0.5, b"more"] * 3, Fault.STALL]
+    engine.script = lambda _: Answer(pieces=slow)
+    got: list[bytes] = []
+
+    def take(piece: bytes) -> bool:
+        got.append(piece)
+        return True
+
+    async def read_slowly() -> None:
+        with closing(await call(upstream, engine, Deadlines(first_byte=30, idle=1))) as response:
+            async for piece in pieces_of(response, take):
+                take(piece)
+
+    with pytest.raises(EngineTimeoutError):
+        await read_slowly()
+    assert b"".join(got) == b"firstmoremoremore"
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

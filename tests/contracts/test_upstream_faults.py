@@ -11,7 +11,7 @@ from gateway.upstream.client import SocketUpstream
 from gateway.upstream.errors import NOT_HTTP, UNREACHABLE, WENT_AWAY
 from gateway.upstream.protocol import Deadlines
 from serving.errors import EngineError, EngineTimeoutError
-from tests.contracts.test_upstream import PATIENT, read, until
+from tests.contracts.test_upstream import PATIENT, pieces_of, read, until
 from tests.raw_engine import (
     CHUNKED,
     OK,
@@ -75,6 +75,30 @@ async def test_a_head_that_dribbles_gets_no_more_time(ours: SocketUpstream) -> N
     dribble = [piece for at in range(100) for piece in (HEAD[at : at + 1] or b"x", 0.05)]
     async with raw_engine(says(*dribble)) as engine:
         assert await failed(ours, engine, HURRIED) == EngineTimeoutError.default_code
+
+
+async def test_bytes_that_are_no_body_give_no_more_time(ours: SocketUpstream) -> None:
+    """A chunk's extension in small pieces holds a place at a replica no longer than silence does."""
+    dribble = [b"5\r\nfirst\r\n5;a=", *[0.1, b"x"] * 600]
+    async with raw_engine(says(CHUNKED, *dribble)) as engine, asyncio.timeout(30):
+        assert await failed(ours, engine, HURRIED) == EngineTimeoutError.default_code
+
+
+async def test_pieces_are_taken_in_the_moment_in_which_they_come(ours: SocketUpstream) -> None:
+    """Whoever waits for the next one is not woken for them."""
+    taken: list[bytes] = []
+
+    def take(piece: bytes) -> bool:
+        taken.append(piece)
+        return True
+
+    pieces = [piece for _ in range(20) for piece in (0.02, b"1\r\na\r\n")]
+    async with raw_engine(says(CHUNKED, *pieces, 0.02, b"0\r\n\r\n")) as engine:
+        response = await ours.open(engine.url, {}, b"{}", PATIENT)
+        with closing(response):
+            returned = [piece async for piece in pieces_of(response, take)]
+    assert len(taken) > len(returned)
+    assert b"".join(taken + returned) == b"a" * 20
 
 
 async def test_a_head_that_never_ends(ours: SocketUpstream) -> None:

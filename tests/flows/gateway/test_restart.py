@@ -17,7 +17,14 @@ from serving.journal.segments import list_segments
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import InferenceStatus
-from tests.gateway import make_key, make_settings, read_journal, records_of, until
+from tests.gateway import (
+    make_key,
+    make_settings,
+    read_journal,
+    records_of,
+    until,
+    who_answered,
+)
 from tests.ports import free_port
 from tests.serving import Served, served
 from tests.upstream_server import FakeEngine, Fault, answer_like_vllm, streamed
@@ -88,6 +95,26 @@ async def test_workers_are_replaced_under_load_without_a_failed_request(
         gateway.process.send_signal(signal.SIGTERM)
         assert await end_of(gateway) == 0
     assert statuses(settings) == {InferenceStatus.OK: outcomes.total()}
+
+
+@pytest.mark.prove
+async def test_a_worker_that_dies_while_its_successor_starts_stops_no_restart(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """It gets another one, as any that dies; the others get theirs, and none is too many."""
+    settings = make_settings(tmp_path, engine, port=free_port(), workers=2)
+    async with served(settings, database.url, await make_key(database)) as gateway:
+        while len(who_answered(settings)) < 2:
+            await asyncio.gather(*(ask(gateway.session) for _ in range(20)))
+        before = children_of(gateway)
+        gateway.process.send_signal(signal.SIGUSR1)
+        await until(lambda: len(children_of(gateway)) == 3)
+        os.kill(min(before), signal.SIGKILL)  # started first, and so replaced first
+        await until(lambda: not children_of(gateway) & before, seconds=100)
+        await until(lambda: len(children_of(gateway)) == 2, seconds=100)
+        assert await ask(gateway.session) == "200 whole"
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await end_of(gateway) == 0
 
 
 async def test_a_worker_that_dies_is_replaced_and_missed_in_no_sum(

@@ -103,12 +103,12 @@ def test_a_worker_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
         )
         supervisor.start()
     try:
-        answered = set[str]()
+        answered = set[bytes]()
         deadline = time.monotonic() + 90
         while len(answered) < 2 and time.monotonic() < deadline:
             answered.add(get(port, "/"))
         assert len(answered) == 2
-        assert asleep.read_text() not in answered
+        assert asleep.read_bytes() not in answered
     finally:
         for child in psutil.Process(supervisor.pid).children(recursive=True):
             child.kill()
