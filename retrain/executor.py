@@ -265,8 +265,10 @@ def _end_of_log(folder: Path) -> str:
 
 def _silence(folder: Path, progress_file: Path) -> float:
     """Seconds since the trainer last reported, or since it was started; 0 when it only just was."""
-    times = [file.stat().st_mtime for file in (folder / _PID, progress_file) if file.exists()]
-    return time.time() - max(times) if times else 0
+    if not (folder / _PID).exists():
+        return 0  # what it may have reported was reported by an earlier one
+    files = (folder / _PID, progress_file)
+    return time.time() - max(file.stat().st_mtime for file in files if file.exists())
 
 
 def _signal(folder: Path, number: signal.Signals) -> None:
