@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
@@ -110,9 +110,11 @@ def test_a_worker_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
         assert len(answered) == 2
         assert asleep.read_bytes() not in answered
     finally:
-        for child in psutil.Process(supervisor.pid).children(recursive=True):
-            child.kill()
-        supervisor.kill()
+        family = psutil.Process(supervisor.pid).children(recursive=True)
+        supervisor.kill()  # first, or it would start others in their place
+        for child in family:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 async def test_a_single_worker_whose_event_loop_stands_still_ends_and_says_where(
