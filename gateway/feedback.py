@@ -11,7 +11,7 @@ import msgspec
 from gateway.auth import authenticate
 from gateway.http.body import read_json
 from gateway.http.exchange import Exchange
-from gateway.http.headers import Headers, RawHeaders
+from gateway.http.headers import Headers, RawHeaders, lines_of
 from gateway.http.reply import Reply, our_fault
 from gateway.runtime import Runtime
 from serving.errors import InvalidRequestError, StropError
@@ -64,7 +64,8 @@ async def handle_preflight(runtime: Runtime, exchange: Exchange) -> None:
 
 def _reply(runtime: Runtime, exchange: Exchange) -> Reply:
     reply = Reply(exchange)
-    reply.headers = cors_headers(exchange.headers, runtime.settings.gateway.cors_origins)
+    origins = runtime.settings.gateway.cors_origins
+    reply.lines += lines_of(cors_headers(exchange.headers, origins))
     return reply
 
 

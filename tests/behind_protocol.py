@@ -60,7 +60,7 @@ class App:
         except asyncio.CancelledError:
             self.num_gone += exchange.is_gone
             raise
-        exchange.start(200, [], len(url))
+        exchange.start(200, b"", len(url))
         await exchange.send(url, is_last=True)
 
     @property

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway.http.headers import SECURITY_LINES, Headers, RawHeaders, lines_of
+from gateway.http.headers import CLOSE_LINE, SECURITY_LINES, Headers
 
 logger = logging.getLogger("strop.gateway")
 
@@ -137,12 +137,12 @@ class Exchange:
         body, self.body = self.body, bytearray()
         return body
 
-    def start(self, status: int, headers: RawHeaders, num_bytes: int | None = None) -> None:
+    def start(self, status: int, lines: bytes, num_bytes: int | None = None) -> None:
         """Begin the answer.
 
         Args:
             status: HTTP's.
-            headers: all but those that tell the body's length.
+            lines: its headers, as `lines_of` makes them; those that tell the body's length are added.
             num_bytes: that length, if it is known: then the head goes with the first piece, and
                 until then another answer can be begun. Else it goes now, and the body in chunks.
         """
@@ -150,10 +150,10 @@ class Exchange:
         self._num_left = num_bytes
         if self._expects_continue and self.more_body:
             self.keep_alive = False  # nobody could tell whether that body still comes
-        if (b"connection", b"close") in headers:
+        if CLOSE_LINE in lines:
             self.keep_alive = False
         elif not self.keep_alive:
-            headers = [*headers, (b"connection", b"close")]
+            lines += CLOSE_LINE
         if num_bytes is None:
             framing = b"transfer-encoding: chunked\r\n\r\n" if self._takes_chunks else b"\r\n"
         elif status == _NO_CONTENT:
@@ -161,7 +161,7 @@ class Exchange:
         else:
             framing = b"content-length: %d\r\n\r\n" % num_bytes
         wire = self._wire
-        head = (STATUS_LINE[status], wire.default_lines, lines_of(headers), SECURITY_LINES, framing)
+        head = (STATUS_LINE[status], wire.default_lines, lines, SECURITY_LINES, framing)
         self._head = b"".join(head)
         if num_bytes is None:
             self._write(b"")

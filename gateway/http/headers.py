@@ -36,6 +36,9 @@ SECURITY_LINES: Final = lines_of(
 )
 
 
+CLOSE_LINE: Final = lines_of([(b"connection", b"close")])
+
+
 def error_headers(error: StropError) -> RawHeaders:
     """Return the headers that HTTP asks for beside an error's body."""
     headers: RawHeaders = []

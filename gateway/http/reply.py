@@ -1,12 +1,10 @@
 """One answer on its way to the client, in its endpoint's words."""
 
-from collections.abc import Iterable
-
 import msgspec
 
 from gateway.dialects.endpoint import Endpoint
 from gateway.http.exchange import Exchange
-from gateway.http.headers import RawHeaders, error_headers
+from gateway.http.headers import RawHeaders, error_headers, lines_of
 from serving.errors import StropError
 
 
@@ -19,8 +17,8 @@ class Reply:
     """
 
     def __init__(self, exchange: Exchange, endpoint: Endpoint | None = None) -> None:
-        self.headers: RawHeaders = []
-        """Sent along whatever the answer is, an error too."""
+        self.lines = bytearray()
+        """Headers, as `lines_of` makes them, that are sent whatever the answer is, an error too."""
         self._endpoint = endpoint or Endpoint()
         self._exchange = exchange
         self._is_stream = False
@@ -35,14 +33,14 @@ class Reply:
         """Pieces that were sent."""
         return self._exchange.num_sent
 
-    def start_stream(self, status: int, headers: RawHeaders) -> None:
+    def start_stream(self, status: int, lines: bytes) -> None:
         """Send the head of an answer that comes piece by piece."""
         self._is_stream = True
-        self._exchange.start(status, [*headers, *self.headers])
+        self._exchange.start(status, lines + self.lines)
 
-    def start_whole(self, status: int, headers: RawHeaders, num_bytes: int) -> None:
+    def start_whole(self, status: int, lines: bytes, num_bytes: int) -> None:
         """Begin an answer whose length is known."""
-        self._exchange.start(status, [*headers, *self.headers], num_bytes)
+        self._exchange.start(status, lines + self.lines, num_bytes)
 
     async def pass_on(self, piece: bytes) -> None:
         """Send a piece. Waits while the client is slower than the engine."""
@@ -58,15 +56,14 @@ class Reply:
 
     async def send_nothing(self) -> None:
         """Answer 204, which has no body and so no length of one."""
-        self.start_whole(204, [], 0)
+        self.start_whole(204, b"", 0)
         await self.end()
 
-    async def send_json(
-        self, status: int, body: object, headers: Iterable[tuple[bytes, bytes]] = ()
-    ) -> None:
+    async def send_json(self, status: int, body: object, headers: RawHeaders | None = None) -> None:
         """Send a JSON answer in one piece."""
         content = msgspec.json.encode(body)
-        self.start_whole(status, [(b"content-type", b"application/json"), *headers], len(content))
+        lines = lines_of([(b"content-type", b"application/json"), *(headers or ())])
+        self.start_whole(status, lines, len(content))
         await self.end(content)
 
     async def fail(self, error: StropError) -> None:

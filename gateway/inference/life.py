@@ -60,7 +60,7 @@ async def _answer(
 ) -> None:
     headers, is_awaited = exchange.headers, exchange.more_body
     principal = _principal(runtime, endpoint, headers)
-    with Admission(runtime.quotas, principal, runtime.catalog.usage, reply.headers) as admission:
+    with Admission(runtime.quotas, principal, runtime.catalog.usage, reply.lines) as admission:
         # What is not authorised is let go of at once; it may be large.
         asked = authorise(
             endpoint, await read_json(exchange, runtime.settings.gateway), principal.exceptions
@@ -68,7 +68,7 @@ async def _answer(
         if is_awaited:  # a body may take its time, and a key be revoked meanwhile
             principal = _principal(runtime, endpoint, headers)
         order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
-        reply.headers += order.reply_headers
+        reply.lines += order.reply_lines
         trace.ordered(order)
         admission.reserve(order.choice.alias, order.num_tokens)
         with Capture(runtime, order, exchange, admission, trace) as capture:

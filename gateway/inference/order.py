@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.dialects.endpoint import Endpoint
+from gateway.http.headers import lines_of
 from gateway.policy.fields import LENGTHS, Asked, hold_within, same_limit
 from monitoring.metrics import Served
 from serving.errors import InvalidRequestError
@@ -18,6 +19,7 @@ from serving.types import Arm, PoolKind
 BYTES_PER_TOKEN = 4
 """About: for what no engine has counted."""
 _USUAL_ANSWER_TOKENS = 512
+_ID_LINES = b"x-strop-inference-id: %b\r\nx-request-id: %b\r\n"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,17 +59,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return not self.endpoint.wants_usage(self.asked.fields)
 
     @property
-    def reply_headers(self) -> list[tuple[bytes, bytes]]:
-        """What every answer to this request says of it, an error too."""
-        release, inference_id = self.choice.release, self.inference_id.encode()
-        headers = [
-            (b"x-strop-inference-id", inference_id),
-            (b"x-request-id", inference_id),
-            *_release_headers(release.number if release else "none", self.choice.adapter or "base"),
-        ]
+    def reply_lines(self) -> bytes:
+        """The headers by which every answer to this request says what it is, an error too."""
+        inference_id, release = self.inference_id.encode(), self.choice.release
+        adapter = self.choice.adapter or "base"
+        lines = _ID_LINES % (inference_id, inference_id)
+        lines += _release_lines(release.number if release else "none", adapter)
         if self.asked.ignored:
-            headers.append((b"x-strop-ignored", ", ".join(self.asked.ignored).encode()))
-        return headers
+            lines += lines_of([(b"x-strop-ignored", ", ".join(self.asked.ignored).encode())])
+        return lines
 
 
 def make_order(
@@ -137,10 +137,9 @@ def _served(tenant: str, alias: str, release: int | str, arm: Arm) -> Served:
 
 
 @lru_cache(maxsize=1024)
-def _release_headers(release: int | str, adapter: str) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-strop-release", str(release).encode()),
-        (b"x-strop-adapter", adapter.encode()),
+def _release_lines(release: int | str, adapter: str) -> bytes:
+    return lines_of(
+        [(b"x-strop-release", str(release).encode()), (b"x-strop-adapter", adapter.encode())]
     )
 
 

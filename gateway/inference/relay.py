@@ -1,8 +1,9 @@
 """An engine's answer on its way to the client: untouched bytes, recorded as they pass."""
 
+from functools import lru_cache
 from typing import Final
 
-from gateway.http.headers import RawHeaders
+from gateway.http.headers import lines_of
 from gateway.http.reply import Reply
 from gateway.inference.capture import Capture
 from gateway.inference.events import EventFilter
@@ -18,6 +19,7 @@ from serving.types import InferenceStatus
 _MAX_WHOLE_BYTES: Final = 64 * 2**20
 # What a client has to take within `idle_seconds` to count as there.
 _PIECE_BYTES: Final = 64 * 2**10
+_NOT_CACHED: Final = lines_of([(b"cache-control", b"no-cache")])
 
 
 async def relay(
@@ -33,11 +35,16 @@ async def relay(
         EngineError: the engine failed before the answer's end.
     """
     kind = response.headers.get("content-type", "application/json")
-    headers = [(b"content-type", kind.encode("latin-1"))]
     if kind.startswith("text/event-stream"):
-        await _relay_stream(response, order, capture, reply, headers, ping_seconds)
+        lines = _type_line(kind) + _NOT_CACHED
+        await _relay_stream(response, order, capture, reply, lines, ping_seconds)
     else:
-        await _relay_whole(response, order, capture, reply, headers)
+        await _relay_whole(response, order, capture, reply, _type_line(kind))
+
+
+@lru_cache(maxsize=64)
+def _type_line(kind: str) -> bytes:
+    return lines_of([(b"content-type", kind.encode("latin-1"))])
 
 
 async def _relay_stream(
@@ -45,10 +52,10 @@ async def _relay_stream(
     order: Order,
     capture: Capture,
     reply: Reply,
-    headers: RawHeaders,
+    lines: bytes,
     ping_seconds: float | None,
 ) -> None:
-    reply.start_stream(response.status, [*headers, (b"cache-control", b"no-cache")])
+    reply.start_stream(response.status, lines)
     events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
 
     def pass_token(chunk: bytes) -> bool:
@@ -107,14 +114,14 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
 
 
 async def _relay_whole(
-    response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, headers: RawHeaders
+    response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, lines: bytes
 ) -> None:
     body = await read_at_most(response, _MAX_WHOLE_BYTES, capture.got)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
     if response.status >= 400:
         body = order.endpoint.refusal(body)
-    reply.start_whole(response.status, headers, len(body))
+    reply.start_whole(response.status, lines, len(body))
     last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
     for start in range(0, last_at, _PIECE_BYTES):
         await reply.pass_on(body[start : start + _PIECE_BYTES])

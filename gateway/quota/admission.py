@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final, NoReturn
 
-from gateway.http.headers import RawHeaders
 from gateway.quota.rules import (
     Limit,
     Refusal,
@@ -26,6 +25,12 @@ from serving.errors import InsufficientQuotaError, RateLimitError
 from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota, month_number
 
 _SOON_SECONDS: Final = 1.0
+_REQUEST_LINES: Final = (
+    b"x-ratelimit-limit-requests: %d\r\n"
+    b"x-ratelimit-remaining-requests: %d\r\n"
+    b"x-ratelimit-reset-requests: %dms\r\n"
+)
+_TOKEN_LINES: Final = _REQUEST_LINES.replace(b"requests", b"tokens")
 
 
 class Quotas:
@@ -76,8 +81,8 @@ class Admission:
 
     __slots__ = (
         "_alias_row",
-        "_headers",
         "_key_row",
+        "_lines",
         "_num_reserved",
         "_principal",
         "_quota",
@@ -87,7 +92,7 @@ class Admission:
     )
 
     def __init__(
-        self, quotas: Quotas, principal: Principal, usage: MonthlyUsage, headers: RawHeaders
+        self, quotas: Quotas, principal: Principal, usage: MonthlyUsage, lines: bytearray
     ) -> None:
         """Ask for a place.
 
@@ -95,14 +100,14 @@ class Admission:
             quotas: this worker's.
             principal: who asks.
             usage: what the database has counted this month.
-            headers: the answer's. What is left is added when all is taken, or with a refusal.
+            lines: the answer's headers. What is left is added when all is taken, or with a refusal.
         """
         self.num_used = 0
         self._quotas = quotas
         self._principal = principal
         self._quota = principal.quota
         self._usage = usage
-        self._headers = headers
+        self._lines = lines
         self._num_reserved = 0
         self._key_row: Row | None = None
         self._alias_row: Row | None = None
@@ -199,7 +204,7 @@ class Admission:
                 self._give_back_request()
                 self._refuse(row, refusal, now)
             self._num_reserved = num_tokens
-        self._headers.extend(quota_headers(self._quota, row, now))
+        self._lines += quota_lines(self._quota, row, now)
 
     def _give_back_request(self) -> None:
         """Have a refusal cost nothing: whoever comes again when told must not find another one."""
@@ -225,7 +230,7 @@ class Admission:
             row.unlock()
 
     def _refuse(self, row: Row, refusal: Refusal, now: int) -> NoReturn:
-        self._headers.extend(quota_headers(self._quota, row, now))
+        self._lines += quota_lines(self._quota, row, now)
         raise self._error(refusal)
 
     def _error(self, refusal: Refusal) -> RateLimitError:
@@ -241,25 +246,17 @@ class Admission:
         return RateLimitError(f"{words} Try again in {ceil(wait * 10) / 10} s.", retry_after=wait)
 
 
-def quota_headers(quota: Quota, row: Row, now: int) -> RawHeaders:
-    """Return what is left of the minute, by the names that OpenAI gives it."""
-    headers: RawHeaders = []
+def quota_lines(quota: Quota, row: Row, now: int) -> bytes:
+    """Return the headers that say what is left of the minute, by the names that OpenAI gives it."""
+    lines = b""
     if quota.rpm is not None:
         missing = missing_ns(row.cells[REQUESTS_FULL_AT], now)
-        headers += (
-            (b"x-ratelimit-limit-requests", b"%d" % quota.rpm),
-            (b"x-ratelimit-remaining-requests", b"%d" % left(missing, quota.rpm)),
-            (b"x-ratelimit-reset-requests", b"%dms" % -(-missing // 10**6)),
-        )
+        lines = _REQUEST_LINES % (quota.rpm, left(missing, quota.rpm), -(-missing // 10**6))
     if quota.tpm is not None:
         missing = missing_ns(row.cells[TOKENS_FULL_AT], now)
-        remaining = left(missing, quota.tpm) - row.num_reserved
-        headers += (
-            (b"x-ratelimit-limit-tokens", b"%d" % quota.tpm),
-            (b"x-ratelimit-remaining-tokens", b"%d" % remaining if remaining > 0 else b"0"),
-            (b"x-ratelimit-reset-tokens", b"%dms" % -(-missing // 10**6)),
-        )
-    return headers
+        remaining = max(left(missing, quota.tpm) - row.num_reserved, 0)
+        lines += _TOKEN_LINES % (quota.tpm, remaining, -(-missing // 10**6))
+    return lines
 
 
 def _try_tokens(row: Row, tpm: int, num_tokens: int, now: int) -> Refusal | None:

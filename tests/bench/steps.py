@@ -159,7 +159,7 @@ def steps(stand: Stand) -> dict[str, Callable[[], Any]]:
             stand.signer, stand.pool, stand.principal, stand.asked, stand.choice
         ),
         "order's headers and labels": lambda: (
-            order.reply_headers,
+            order.reply_lines,
             order.drops_usage,
             order.served,
         ),
@@ -173,7 +173,7 @@ def steps(stand: Stand) -> dict[str, Callable[[], Any]]:
 
 def admit(stand: Stand) -> None:
     """Take a place and give it back."""
-    with Admission(stand.quotas, stand.principal, stand.catalog.usage, []) as admission:
+    with Admission(stand.quotas, stand.principal, stand.catalog.usage, bytearray()) as admission:
         admission.reserve(stand.choice.alias, stand.order.num_tokens)
         admission.num_used = 30
 

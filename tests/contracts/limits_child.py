@@ -37,7 +37,7 @@ def main() -> None:
 
 def _take(quotas: Quotas, principal: Principal, held: list[Admission], *, until: float) -> None:
     while time.monotonic() < until:
-        admission = Admission(quotas, principal, MonthlyUsage(), [])
+        admission = Admission(quotas, principal, MonthlyUsage(), bytearray())
         try:
             admission.__enter__()
             admission.reserve(None, 10)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.http.exchange import Exchange
-from gateway.http.headers import error_headers
+from gateway.http.headers import error_headers, lines_of
 from gateway.http.reply import Reply
 from serving.errors import RateLimitError
 from tests.wire import KeptWire
@@ -44,7 +44,7 @@ async def begin_to_send(wire: KeptWire, piece: bytes) -> asyncio.Task[None]:
 async def test_patience_begins_anew_with_every_piece(clock: Clock) -> None:
     """However long an answer takes: only a piece that is not taken ends it."""
     wire = KeptWire(unread_seconds=60)
-    wire.exchange.start(200, [])
+    wire.exchange.start(200, b"")
     for _ in range(4):
         sending = await begin_to_send(wire, b"a")
         await clock.move(59)
@@ -63,7 +63,7 @@ async def test_patience_begins_anew_with_every_piece(clock: Clock) -> None:
 async def test_nothing_is_sent_at_once_to_a_client_that_is_slow() -> None:
     """It waits its turn behind what the client has still to take."""
     wire = KeptWire()
-    wire.exchange.start(200, [])
+    wire.exchange.start(200, b"")
     assert wire.exchange.send_at_once(b"a")
     wire.flow.pause_writing()
     assert not wire.exchange.send_at_once(b"b")
@@ -99,7 +99,7 @@ async def test_an_answer_is_as_long_as_was_announced() -> None:
     """Or the client would take the next one for its rest."""
     for piece in (b"abc", b"a"):
         wire = KeptWire()
-        wire.exchange.start(200, [], 2)
+        wire.exchange.start(200, b"", 2)
         with pytest.raises(ValueError, match="announced"):
             await wire.exchange.send(piece, is_last=True)
 
@@ -117,7 +117,7 @@ async def test_old_clients_get_no_chunks() -> None:
     """HTTP/1.0 knows none: the end of the connection is the end of the answer."""
     wire = KeptWire()
     exchange = Exchange(wire, {}, keep_alive=False, expects_continue=False, takes_chunks=False)
-    exchange.start(200, [])
+    exchange.start(200, b"")
     await exchange.send(b"a")
     await exchange.send(b"b", is_last=True)
     assert wire.body == b"ab"
@@ -129,18 +129,18 @@ async def test_an_answer_that_was_only_begun_can_become_an_error() -> None:
     """Such as a disk that fails before the first byte is out."""
     wire = KeptWire()
     reply = Reply(wire.exchange)
-    reply.start_whole(200, [], 2)
+    reply.start_whole(200, b"", 2)
     assert reply.status is None
     await reply.fail(RateLimitError("Too many."))
     assert wire.transport.written.startswith(b"HTTP/1.1 429")
     assert reply.status == 429
 
 
-async def test_no_header_becomes_two() -> None:
+def test_no_header_becomes_two() -> None:
     """Not even if one of ours were taken from a client."""
     for value in (b"a\r\nb: c", b"a\nb", b"a\r"):
         with pytest.raises(ValueError, match="line end"):
-            KeptWire().exchange.start(200, [(b"x", value)])
+            lines_of([(b"x", value)])
 
 
 async def wait_for_ever(exchange: Exchange) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.http.headers import RawHeaders
 from gateway.quota.admission import Admission, Quotas
 from gateway.quota.table import SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
@@ -77,6 +76,12 @@ def owner(quota: Quota, key: str = "key_a") -> Principal:
     return Principal(key_id=key, tenant="acme", role=Role.APP, quota=quota)
 
 
+def headers_in(lines: bytes | bytearray) -> dict[bytes, bytes]:
+    """Read headers as they stand in a head."""
+    pairs = (line.partition(b": ") for line in bytes(lines).splitlines())
+    return {name: value for name, _, value in pairs}
+
+
 @contextmanager
 def ask(
     quotas: Quotas,
@@ -86,10 +91,10 @@ def ask(
     num_tokens: int = 10,
     alias: Alias | None = None,
     usage: MonthlyUsage | None = None,
-    headers: RawHeaders | None = None,
+    lines: bytearray | None = None,
 ) -> Iterator[Admission]:
     """Be a request, from its entry on."""
-    told = [] if headers is None else headers
+    told = bytearray() if lines is None else lines
     with Admission(quotas, owner(quota, key), usage or MonthlyUsage(), told) as admission:
         admission.reserve(alias, num_tokens)
         yield admission
@@ -133,9 +138,9 @@ def test_tokens_are_reserved_and_settled(start: Start, clock: Clock) -> None:
     """While it runs a request holds what it asked for; then what it used, more or less."""
     first, second = start(), start()
     quota = Quota(tpm=100)
-    headers: RawHeaders = []
-    with ask(first, quota, num_tokens=90, headers=headers) as admission:
-        assert dict(headers)[b"x-ratelimit-remaining-tokens"] == b"10"
+    lines = bytearray()
+    with ask(first, quota, num_tokens=90, lines=lines) as admission:
+        assert headers_in(lines)[b"x-ratelimit-remaining-tokens"] == b"10"
         with pytest.raises(RateLimitError, match="100 tokens a minute"):
             ask(second, quota, num_tokens=20).__enter__()
         admission.num_used = 30
@@ -152,9 +157,9 @@ def test_tokens_are_reserved_and_settled(start: Start, clock: Clock) -> None:
 def test_what_is_left_is_told_as_openai_does(start: Start) -> None:
     """With the answer and with the refusal; nothing where there is no limit."""
     quotas = start()
-    headers: RawHeaders = []
-    with ask(quotas, Quota(rpm=2, tpm=1000, concurrency=1), num_tokens=400, headers=headers):
-        assert dict(headers) == {
+    lines = bytearray()
+    with ask(quotas, Quota(rpm=2, tpm=1000, concurrency=1), num_tokens=400, lines=lines):
+        assert headers_in(lines) == {
             b"x-ratelimit-limit-requests": b"2",
             b"x-ratelimit-remaining-requests": b"1",
             b"x-ratelimit-reset-requests": b"30000ms",
@@ -162,12 +167,12 @@ def test_what_is_left_is_told_as_openai_does(start: Start) -> None:
             b"x-ratelimit-remaining-tokens": b"600",
             b"x-ratelimit-reset-tokens": b"0ms",
         }
-        refused: RawHeaders = []
+        refused = bytearray()
         with pytest.raises(RateLimitError):
-            ask(quotas, Quota(rpm=2, concurrency=1), headers=refused).__enter__()
-        assert dict(refused)[b"x-ratelimit-remaining-requests"] == b"1"
-    with ask(quotas, Quota(), headers=(untold := [])):
-        assert untold == []
+            ask(quotas, Quota(rpm=2, concurrency=1), lines=refused).__enter__()
+        assert headers_in(refused)[b"x-ratelimit-remaining-requests"] == b"1"
+    with ask(quotas, Quota(), lines=(untold := bytearray())):
+        assert not untold
 
 
 def test_a_budget_ends_with_its_month(start: Start, clock: Clock) -> None:
@@ -205,14 +210,14 @@ def test_a_refused_request_takes_nothing(start: Start) -> None:
     """Whichever limit it runs into, all the others stay as they were."""
     quotas = start()
     quota = Quota(rpm=10, concurrency=1, tpm=100)
-    headers: RawHeaders = []
+    lines = bytearray()
     with ask(quotas, quota, num_tokens=5):
         for _ in range(5):
             with pytest.raises(RateLimitError):
                 ask(quotas, quota, num_tokens=5).__enter__()
-    with ask(quotas, quota, num_tokens=5, headers=headers):
-        assert dict(headers)[b"x-ratelimit-remaining-requests"] == b"8"
-        assert dict(headers)[b"x-ratelimit-remaining-tokens"] == b"95"
+    with ask(quotas, quota, num_tokens=5, lines=lines):
+        assert headers_in(lines)[b"x-ratelimit-remaining-requests"] == b"8"
+        assert headers_in(lines)[b"x-ratelimit-remaining-tokens"] == b"95"
 
 
 def test_what_is_refused_for_its_tokens_is_no_request(start: Start) -> None:
@@ -221,10 +226,10 @@ def test_what_is_refused_for_its_tokens_is_no_request(start: Start) -> None:
     quota = Quota(rpm=2, tpm=100)
     with ask(quotas, quota, num_tokens=100):
         for alias in (None, replace(ALIAS, budget=0)):
-            headers: RawHeaders = []
+            lines = bytearray()
             with pytest.raises(RateLimitError):
-                ask(quotas, quota, num_tokens=1, alias=alias, headers=headers).__enter__()
-            assert dict(headers).get(b"x-ratelimit-remaining-requests", b"1") == b"1"
+                ask(quotas, quota, num_tokens=1, alias=alias, lines=lines).__enter__()
+            assert headers_in(lines).get(b"x-ratelimit-remaining-requests", b"1") == b"1"
         with pytest.raises(RateLimitError, match="tokens"):
             ask(quotas, quota, num_tokens=1).__enter__()
 
@@ -233,22 +238,25 @@ def test_a_request_counts_before_anybody_looks_at_it(start: Start) -> None:
     """Its place and its minute's share are taken on entering: bad ones cost as much as good ones."""
     quotas = start()
     principal = owner(Quota(rpm=2, concurrency=1, tpm=100))
-    with Admission(quotas, principal, MonthlyUsage(), []), pytest.raises(RateLimitError):
-        Admission(quotas, principal, MonthlyUsage(), []).__enter__()
-    with pytest.raises(ValueError, match="bad"), Admission(quotas, principal, MonthlyUsage(), []):
+    with Admission(quotas, principal, MonthlyUsage(), bytearray()), pytest.raises(RateLimitError):
+        Admission(quotas, principal, MonthlyUsage(), bytearray()).__enter__()
+    with (
+        pytest.raises(ValueError, match="bad"),
+        Admission(quotas, principal, MonthlyUsage(), bytearray()),
+    ):
         raise ValueError("bad")
-    headers: RawHeaders = []
+    lines = bytearray()
     with pytest.raises(RateLimitError, match="2 requests a minute"):
-        Admission(quotas, principal, MonthlyUsage(), headers).__enter__()
-    assert dict(headers)[b"x-ratelimit-remaining-requests"] == b"0"
-    assert dict(headers)[b"x-ratelimit-remaining-tokens"] == b"100"
+        Admission(quotas, principal, MonthlyUsage(), lines).__enter__()
+    assert headers_in(lines)[b"x-ratelimit-remaining-requests"] == b"0"
+    assert headers_in(lines)[b"x-ratelimit-remaining-tokens"] == b"100"
 
 
 def test_each_limit_refuses_in_its_turn(start: Start) -> None:
     """What cannot be waited for within the minute comes first."""
     quotas = start()
     quota = Quota(rpm=1, tpm=1, concurrency=1, budget=1)
-    running = Admission(quotas, owner(quota), MonthlyUsage(), []).__enter__()
+    running = Admission(quotas, owner(quota), MonthlyUsage(), bytearray()).__enter__()
     running.reserve(None, 1)
     counted = MonthlyUsage(month=month_number(EVE), by_key={"key_a": 1})
     for name, words in (
@@ -268,7 +276,7 @@ def test_a_worker_that_is_gone_holds_no_place(start: Start) -> None:
     """Its places are free at once, and its column is clean for whoever gets it next."""
     first, second = start(), start()
     quota = Quota(concurrency=1, tpm=100)
-    Admission(second, owner(quota), MonthlyUsage(), []).__enter__().reserve(None, 100)
+    Admission(second, owner(quota), MonthlyUsage(), bytearray()).__enter__().reserve(None, 100)
     with pytest.raises(RateLimitError):
         ask(first, quota).__enter__()
     second.table.close()
