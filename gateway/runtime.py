@@ -44,6 +44,7 @@ _FIRST_PROOFS_SECONDS: Final = 5.0
 _LOST_POOL_SECONDS: Final = 60.0
 _NUM_RESERVED: Final = 2
 """Connections to the database that only the follower and the heartbeat take."""
+_NO_METER: Final = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class Runtime:
     def meter(self, pool: str, replica: str) -> AbstractContextManager[Meter | None]:
         """Return what measures a request's share of a replica, if that has a price."""
         price = self.prices.get(pool)
-        return nullcontext() if price is None else Meter(self.quotas.table, replica, price)
+        return _NO_METER if price is None else Meter(self.quotas.table, replica, price)
 
     def pool(self, name: str) -> PoolSettings:
         """Return the pool that a release names.

@@ -20,6 +20,7 @@ from serving.settings import Settings
 from serving.types import InferenceStatus
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING: Final = nullcontext()
 
 
 class Trace:
@@ -46,7 +47,7 @@ class Trace:
 
     def call(self, replica: str) -> AbstractContextManager[None]:
         """Return what surrounds one call of an engine, its answer included."""
-        return nullcontext()
+        return _NOTHING
 
     def call_answered(self, http_status: int) -> None:
         """The engine has sent its head."""
