@@ -54,12 +54,9 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
 
 
 def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
-    """Answer a fault of ours: logged with its traceback, counted, and not explained to strangers."""
+    """Answer a fault of ours: logged with its traceback, and not explained to strangers."""
     logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    runtime: Runtime = request.app.state.runtime
-    fault = our_fault()
-    runtime.metrics.answered_error(fault.code)
-    return _respond(request, fault.status, fault.to_body(), {})
+    return answer_strop_error(request, our_fault())
 
 
 def method_not_allowed(allowed: str) -> MethodNotAllowedException:
@@ -82,6 +79,8 @@ def _words(error: HTTPException) -> str:
 def _respond(
     request: AnyRequest, status: int, body: dict[str, Any], headers: dict[str, str]
 ) -> Response[Any]:
+    runtime: Runtime = request.app.state.runtime
+    runtime.metrics.answered_error(body["error"]["code"])
     if speaks_anthropic(request):
         body = anthropic_error(status, body["error"]["message"])
     return Response(

@@ -48,13 +48,10 @@ async def handle_feedback(runtime: Runtime, exchange: Exchange) -> None:
     try:
         await reply.send_json(200, await _accept(runtime, exchange))
     except StropError as error:
-        runtime.metrics.answered_error(error.code)
-        await reply.fail(error)
+        await _fail(runtime, reply, error)
     except Exception:
         logger.exception("A request to %s failed", "/v1/feedback")
-        fault = our_fault()
-        runtime.metrics.answered_error(fault.code)
-        await reply.fail(fault)
+        await _fail(runtime, reply, our_fault())
 
 
 async def handle_preflight(runtime: Runtime, exchange: Exchange) -> None:
@@ -67,6 +64,11 @@ def _reply(runtime: Runtime, exchange: Exchange) -> Reply:
     origins = runtime.settings.gateway.cors_origins
     reply.lines += lines_of(cors_headers(exchange.headers, origins))
     return reply
+
+
+async def _fail(runtime: Runtime, reply: Reply, error: StropError) -> None:
+    runtime.metrics.answered_error(error.code)
+    await reply.fail(error)
 
 
 async def _accept(runtime: Runtime, exchange: Exchange) -> dict[str, str]:

@@ -46,6 +46,21 @@ async def test_strangers_make_no_new_series(gateway: Gateway) -> None:
     assert (await metrics_of(gateway)).count("\n") == before
 
 
+async def test_an_error_is_counted_by_its_code_whoever_answers_it(gateway: Gateway) -> None:
+    """The framework too, and where the dialect has another word for it."""
+    told = {
+        "/nowhere": "not_found",
+        "/v1/messages": "method_not_allowed",
+        "/api/keys": "missing_api_key",
+    }
+    for path in told:
+        async with gateway.session.get(gateway.url + path) as answer:
+            assert answer.status >= 400
+    text = await metrics_of(gateway)
+    for code in told.values():
+        assert f'strop_errors_total{{code="{code}"}} 1.0' in text
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/v1/chat/completions"), ("POST", "/v1/feedback"), ("GET", "/v1/models")],

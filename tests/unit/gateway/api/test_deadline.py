@@ -1,14 +1,17 @@
 """`/api` ends in time, whatever stands still behind it."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from litestar import Litestar, get
+from litestar.datastructures import State
 from litestar.testing import AsyncTestClient
 
 from gateway.api.deadline import PATIENT, Deadline, within
 from gateway.errors import EXCEPTION_HANDLERS
+from monitoring.metrics import Metrics
 from serving.errors import UnavailableError
 
 
@@ -56,7 +59,10 @@ async def test_a_handler_has_so_long_and_a_patient_one_longer() -> None:
         return {}
 
     app = Litestar(
-        [stuck, patient], middleware=[Deadline(0.05)], exception_handlers=EXCEPTION_HANDLERS
+        [stuck, patient],
+        middleware=[Deadline(0.05)],
+        exception_handlers=EXCEPTION_HANDLERS,
+        state=State({"runtime": SimpleNamespace(metrics=Metrics())}),
     )
     async with AsyncTestClient(app) as client:
         answer = await client.get("/stuck")
