@@ -2,7 +2,7 @@
 
 import click
 
-from gateway.command.options import Options, StropGroup, pass_options, split_alias, tenant_option
+from gateway.command.options import Options, StropGroup, alias_argument, pass_options
 from gateway.command.output import answer
 from gateway.command.running import CONSOLE, run
 from gateway.operations import reviews as operations
@@ -16,17 +16,15 @@ def reviews() -> None:
 
 
 @reviews.command()
-@click.argument("alias")  # unlike elsewhere kept as it is written, to be said again
-@tenant_option
+@alias_argument
 @pass_options
-def next(options: Options, alias: str, tenant: str) -> None:  # noqa: A001 - the command's name
+def next(options: Options, name: str, tenant: str) -> None:  # noqa: A001 - the command's name
     """Hand out the oldest answer that waits for a verdict."""
-    name, owner = split_alias(alias, tenant)
     found = run(
         options,
-        lambda resources: operations.next_review(resources, name, owner, reviewer=CONSOLE),
+        lambda resources: operations.next_review(resources, name, tenant, reviewer=CONSOLE),
     )
-    answer(options, found, lambda body: _show_next(alias, body))
+    answer(options, found, lambda body: _show_next(f"{tenant}/{name}", body))
 
 
 @reviews.command()

@@ -85,6 +85,8 @@ def test_an_answer_is_reviewed(strop: Strop) -> None:
     kept = strop.json("reviews", "submit", inference_id, *words)
     assert (kept["verdict"], kept["corrected"]) == ("incorrect", "returns")
     assert strop.json("reviews", "next", "triage") == {"review": None}
+    told = strop.run("reviews", "next", "triage").stdout
+    assert told == "No answer of default/triage waits for a review.\n"
 
 
 @pytest.mark.usefixtures("triage")
