@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitoring.metrics import Metrics
 from serving.fleet.proof import Prover
 from serving.ids import tenant_tag
+from serving.pause import pause_seconds
 from serving.routing.catalog import Alias, Catalog, Release
 from serving.store.catalog import load_catalog, refresh_catalog
 from serving.store.database import Database, hear
@@ -29,8 +30,8 @@ _READ_SECONDS: Final = 5.0
 _PROVE_SECONDS: Final = 10.0
 _STEP_SECONDS: Final = 0.2
 _LATE_STEP_SECONDS: Final = 1.0
-_FIRST_BACK_OFF_SECONDS: Final = 0.2
-_LONGEST_BACK_OFF_SECONDS: Final = 5.0
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 5.0
 
 DATABASE_ERRORS: Final = (SQLAlchemyError, psycopg.Error, OSError, TimeoutError)
 
@@ -71,14 +72,14 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled; after an outage, connect again with growing pauses."""
-        pause = _FIRST_BACK_OFF_SECONDS
+        num_failures = 0
         try:
             while True:
                 try:
                     async with self._database.listen() as connection:
                         await self.reload()
                         while True:
-                            pause = _FIRST_BACK_OFF_SECONDS
+                            num_failures = 0
                             if await hear(connection, _SAFETY_SECONDS):
                                 await self.reload()
                             else:
@@ -89,8 +90,10 @@ class Follower:
                 except Exception:
                     logger.exception("The catalogue cannot be read, the last one stays")
                     self._metrics.failed("catalog")
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_BACK_OFF_SECONDS)
+                num_failures += 1
+                await asyncio.sleep(
+                    pause_seconds(num_failures, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+                )
         finally:
             if self._adoption is not None:
                 self._adoption.cancel()

@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from serving.pause import pause_seconds
+
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 
 
@@ -70,9 +72,6 @@ def failed(standing: Standing, now: float, rules: EjectionRules) -> Standing:
     if not standing.is_in and now < standing.out_until:
         # A request from before it was put out: that it fails as well is no news.
         return replace(standing, num_failures=num_failures)
-    pause = min(rules.eject_seconds * 2**standing.num_ejections, _LONGEST_PAUSE_SECONDS)
-    return Standing(
-        num_failures=num_failures,
-        num_ejections=min(standing.num_ejections + 1, 32),
-        out_until=now + pause,
-    )
+    num_ejections = standing.num_ejections + 1
+    pause = pause_seconds(num_ejections, rules.eject_seconds, _LONGEST_PAUSE_SECONDS)
+    return Standing(num_failures=num_failures, num_ejections=num_ejections, out_until=now + pause)
