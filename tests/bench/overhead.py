@@ -264,8 +264,7 @@ def describe(figures: dict[str, Any]) -> str:
     parts.append(
         f"{figures['answered']:,} answered by Strop, {figures['ok_rows']:,} rows "
         f"({figures['most_ok_rows']:,} at most): {'right' if figures['is_ok'] else 'WRONG'}; "
-        f"drained at {figures['drained']['records_per_second']:,} records/s. "
-        f"Load before: {figures['load_before']}."
+        f"drained at {figures['drained']['records_per_second']:,} records/s."
     )
     if figures["failed"]:
         parts.append(f"FAILED, so their figures mean nothing: {', '.join(figures['failed'])}")

@@ -30,9 +30,17 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
 
 
 def finish(name: str, figures: Mapping[str, Any], text: str, options: argparse.Namespace) -> None:
-    """Print the figures, for people or as JSON; keep them all if asked to, beside README's."""
+    """Print the figures, for people or as JSON; keep them all if asked to, beside README's.
+
+    Args:
+        name: the benchmark's.
+        figures: all of them, `load_before` among them.
+        text: what people read, but for the load.
+        options: of `make_parser`.
+    """
     if options.write:
         write_result(f"{name}_all", figures)
+    text = f"{text}\n\nLoad before: {figures['load_before']}."
     told = json.dumps({"machine": machine(), **figures}) if options.json else text
     sys.stdout.write(f"{told}\n")
 

@@ -129,7 +129,6 @@ def describe(figures: dict[str, Any]) -> str:
     ]
     idle = ", ".join(f"{name} {megabytes} MB" for name, megabytes in figures["idle_mb"].items())
     parts.append(f"{figures['idle']} silent streams take {idle} more (times in ms).")
-    parts.append(f"Load before: {figures['load_before']}.")
     return "\n\n".join(parts)
 
 
