@@ -10,8 +10,11 @@ from collections import Counter
 from contextlib import closing, suppress
 from functools import partial
 from http.client import HTTPConnection
+from itertools import count
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import aiohttp
@@ -110,11 +113,23 @@ def test_a_worker_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
         assert len(answered) == 2
         assert asleep.read_bytes() not in answered
     finally:
-        family = psutil.Process(supervisor.pid).children(recursive=True)
-        supervisor.kill()  # first, or it would start others in their place
-        for child in family:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        end(supervisor)
+
+
+@pytest.mark.prove
+def test_a_family_that_was_stopped_for_long_is_well() -> None:
+    """SIGSTOP or `docker pause`: the clock went on, and nobody could; a start takes no longer by it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        supervisor = multiprocessing.get_context("spawn").Process(
+            target=supervise_by_leaps, args=(listener,)
+        )
+        supervisor.start()
+    try:
+        assert get(port, "/") == get(port, "/")
+        assert supervisor.is_alive()
+    finally:
+        end(supervisor)
 
 
 async def test_a_single_worker_whose_event_loop_stands_still_ends_and_says_where(
@@ -154,6 +169,22 @@ def supervise(listener: socket.socket, main: Main | None = None, count: int = 1)
     Workers(
         main or work, listener, count, leave_seconds=5, patience_seconds=3, start_seconds=20
     ).run()
+
+
+def supervise_by_leaps(listener: socket.socket) -> None:
+    """Keep a worker on the socket, and be an hour older at every look at the clock."""
+    clock = SimpleNamespace(monotonic=count(0, 3600).__next__, sleep=time.sleep)
+    with patch("gateway.workers.time", clock):
+        supervise(listener)
+
+
+def end(supervisor: BaseProcess) -> None:
+    """Kill it and its workers."""
+    family = psutil.Process(supervisor.pid).children(recursive=True)
+    supervisor.kill()  # first, or it would start others in their place
+    for child in family:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def work_unless_first(asleep: Path, listener: socket.socket, line: Connection) -> None:

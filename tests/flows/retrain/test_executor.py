@@ -57,6 +57,17 @@ async def test_a_trainer_that_could_not_be_found_again_is_not_left_running(
     await executor.cancel(handle)
 
 
+async def test_an_earlier_trainers_number_is_forgotten_first(spec_path: Path) -> None:
+    """It may be somebody else's by now, whom a cancel would stop before the new one is written."""
+    number = spec_path.with_name("trainer.pid")
+    number.write_text("4194305\n")  # no process's, ever
+    for draft in (".trainer.pid", ".trainer.pid.draft"):  # so that nobody can write the new one
+        spec_path.with_name(draft).mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await make_executor().submit(spec_path)
+    assert not number.exists()
+
+
 async def test_a_trainer_whose_number_is_not_written_yet_runs(spec_path: Path) -> None:
     """Whoever asks just then, after any silence: it has not had its first moment."""
     with spec_path.with_name("trainer.lock").open("wb") as lock:

@@ -71,6 +71,18 @@ async def test_nothing_is_sent_at_once_to_a_client_that_is_slow() -> None:
     assert wire.exchange.num_sent == 1
 
 
+async def test_nothing_overtakes_a_piece_that_waits() -> None:
+    """The client reads again, and who sends has not noticed yet: a ping may come just then."""
+    wire = KeptWire()
+    wire.exchange.start(200, b"")
+    sending = await begin_to_send(wire, b"a")
+    wire.flow.resume_writing()
+    assert not wire.exchange.send_at_once(b"b")
+    await sending
+    assert wire.exchange.send_at_once(b"c")
+    assert wire.body == b"1\r\na\r\n1\r\nc\r\n"
+
+
 async def test_a_cancellation_from_elsewhere_stays_one() -> None:
     """The server's, at its end: it is not the client that has gone."""
     wire = KeptWire()
