@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
-from gateway.api.page import page_handlers
 from gateway.api.routes import api_handlers
 from gateway.errors import EXCEPTION_HANDLERS
+from gateway.front_page import front_page_handlers
 from gateway.http.headers import SECURITY_HEADERS
 from gateway.http.routes import Routes
 from gateway.openapi import describe_errors, describe_raw_routes, openapi_config
@@ -39,7 +39,7 @@ def create_app(settings: Settings, url: str, routes: Routes) -> Litestar:
             add_routes(routes, runtime)
             yield
 
-    known: list[ControllerRouterHandler] = [*handlers(), *api_handlers(), *page_handlers()]
+    known: list[ControllerRouterHandler] = [*handlers(), *api_handlers(), *front_page_handlers()]
     app = Litestar(
         route_handlers=known,
         lifespan=[lifespan],

@@ -1,17 +1,17 @@
-"""The page at `/`: what this is, whether it is ready, what it serves, and a box to try it."""
+"""The front page at `/`: what this is, whether it is ready, what it serves, and a box to try it."""
 
 from pathlib import Path
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-_PAGES = Path(__file__).parent.parent / "pages"
+_PAGES = Path(__file__).parent / "pages"
 # Looked at anew on every visit: an upgrade shows at once.
 _HEADERS = {"cache-control": "no-cache"}
 
 
-def page_handlers() -> list[HTTPRouteHandler]:
-    """Return what an application registers to have the page."""
+def front_page_handlers() -> list[HTTPRouteHandler]:
+    """Return what an application registers to have the front page."""
     return [
         _serve("/", "index.html", "text/html"),
         _serve("/page.css", "page.css", "text/css"),
