@@ -14,6 +14,7 @@ from deploy.demo.house import House, Json
 from deploy.demo.record import Record
 from deploy.demo.world import World
 from serving.errors import StropError
+from serving.store.learning import RunState
 
 ALIAS = "support"
 BUSY, QUIET = 30.0, 5.0
@@ -21,7 +22,7 @@ BUSY, QUIET = 30.0, 5.0
 once users are content, quiet again in the evening."""
 _POLL_SECONDS = 1.0
 _WAIT_SECONDS = 900.0
-_FAILED = ("rejected", "failed", "cancelled")
+_FAILED = (RunState.REJECTED, RunState.FAILED, RunState.CANCELLED)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from deploy.demo.record import Phase, Record, percent
 from deploy.demo.stage import ALIAS, BUSY, QUIET, Stage
 from deploy.demo.world import evaluation_rows, new_evaluation_rows, training_rows
+from serving.store.learning import RunState
 
 NUM_TRAINING_ROWS = 1_500
 NUM_EVALUATION_ROWS = 500
@@ -21,7 +22,7 @@ NUM_REVIEWS = 400
 MIN_GAIN = 0.20
 MAX_DOWN_SHARE = 0.25
 """Strop's own threshold: `learning.max_down_share`."""
-_STATES = ("queued", "training", "evaluating", "passed")
+_STATES = (RunState.QUEUED, RunState.TRAINING, RunState.EVALUATING, RunState.PASSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,13 @@ async def _learn(stage: Stage, number: int, champion: Phase, candidate: Phase) -
     await stage.until(lambda: _run_id(stage) > stage.last_run, "the trigger starts a run")
     assert stage.run is not None
     stage.note(f"the trigger fires: {stage.run['reason']}", "train")
-    await stage.until(lambda: _has_reached(stage, "training"), "the dataset is built")
+    await stage.until(lambda: _has_reached(stage, RunState.TRAINING), "the dataset is built")
     await _note_dataset(stage)
-    await stage.until(lambda: _has_reached(stage, "evaluating"), "the adapter is trained")
+    await stage.until(lambda: _has_reached(stage, RunState.EVALUATING), "the adapter is trained")
     num_steps = stage.run["progress"]["step"]
     stage.record.num_steps += num_steps
     stage.note(f"trained in {num_steps} steps; base, champion and candidate are examined")
-    await stage.until(lambda: _has_reached(stage, "passed"), "the gate has judged")
+    await stage.until(lambda: _has_reached(stage, RunState.PASSED), "the gate has judged")
     stage.last_run, verdict = stage.run["id"], stage.run["verdict"]
     stage.record.scores[champion] = verdict["champion_score"]
     stage.record.scores[candidate] = verdict["candidate_score"]
@@ -164,7 +165,7 @@ def _run_id(stage: Stage) -> int:
     return stage.run["id"] if stage.run else 0
 
 
-def _has_reached(stage: Stage, state: str) -> bool:
+def _has_reached(stage: Stage, state: RunState) -> bool:
     """Whether the run is there, or further; one that failed ends the wait by itself."""
     return (
         stage.run is not None

@@ -19,8 +19,7 @@ from gateway.command.running import CONSOLE, run
 from gateway.operations import runs as operations
 from gateway.operations.learning import tell_size
 from gateway.operations.resources import Json, Resources
-
-_PASSED = "passed"
+from serving.store.learning import RunState
 
 
 @click.command(cls=StropCommand)
@@ -49,7 +48,7 @@ def train(
 
     found = run(options, begin)
     answer(options, found, _show_ended if is_waiting else _show_begun)
-    if is_waiting and found["state"] != _PASSED:
+    if is_waiting and found["state"] != RunState.PASSED:
         sys.exit(1)
 
 
@@ -110,7 +109,7 @@ def _show_begun(body: Json) -> None:
 
 def _show_ended(body: Json) -> None:
     _show(body)
-    if body["state"] == _PASSED:
+    if body["state"] == RunState.PASSED:
         click.echo(f"\nNext: strop promote {body['tenant']}/{body['alias']} {body['release']}")
 
 
