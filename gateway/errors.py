@@ -13,21 +13,20 @@ from gateway.dialects.messages import MESSAGES, anthropic_error
 from gateway.http.headers import SECURITY_HEADERS, error_headers
 from gateway.http.reply import our_fault
 from gateway.runtime import Runtime
-from serving.errors import NotFoundError, StropError
+from serving.errors import (
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PayloadTooLargeError,
+    StropError,
+)
 
 logger = logging.getLogger("strop.gateway")
 
 AnyRequest = Request[Any, Any, Any]
 
-_KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_CODES: Final = {
-    400: "invalid_request",
-    401: "invalid_api_key",
-    403: "permission_denied",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "payload_too_large",
-    429: "rate_limit_exceeded",
+_REFUSALS: Final[dict[int, type[StropError]]] = {
+    kind.status: kind for kind in (InvalidRequestError, MethodNotAllowedError, PayloadTooLargeError)
 }
 
 
@@ -42,15 +41,11 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
     if error.status_code == 404:
         path = request.scope["path"][:200]
         return answer_strop_error(request, NotFoundError(f"There is no {path} here."))
-    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
-    body = {
-        "message": _words(error),
-        "type": _KINDS.get(error.status_code, kind),
-        "param": None,
-        "code": _CODES.get(error.status_code, "internal_error"),
-    }
-    headers = dict(error.headers or {})
-    return _respond(request, error.status_code, {"error": body}, headers)
+    refusal = _REFUSALS.get(error.status_code)
+    if refusal is None:
+        return answer_bug(request, error)
+    body = refusal(_words(error)).to_body()
+    return _respond(request, refusal.status, body, dict(error.headers or {}))
 
 
 def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:

@@ -3,6 +3,7 @@
     StropError
     ├── InvalidRequestError        400  the request, the file or the argument is wrong
     │   ├── ConfigurationError     400  strop.toml, the environment or the machine is wrong
+    │   ├── MethodNotAllowedError  405  a path that takes other methods
     │   └── RefusedHeadError       400  a request's head that no application is to see
     │       ├── AmbiguousPathError 404  a path that another server may read otherwise
     │       ├── HeadTimeoutError   408  a head that did not arrive in time
@@ -78,6 +79,13 @@ class ConfigurationError(InvalidRequestError):
     """strop.toml, the environment or the machine is wrong."""
 
     default_code = "configuration"
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    """A path that takes other methods."""
+
+    status = 405
+    default_code = "method_not_allowed"
 
 
 class RefusedHeadError(InvalidRequestError):
