@@ -17,8 +17,8 @@ from gateway.command.output import answer, print_facts, print_table, short_time
 from gateway.command.progress import live_line
 from gateway.command.running import CONSOLE, run
 from gateway.operations import runs as operations
-from gateway.operations.learning import tell_size
 from gateway.operations.resources import Json, Resources
+from gateway.operations.sentences import tell_size
 from serving.store.learning import RunState
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from gateway.operations.learning import scores_of, tell_run
 from gateway.operations.resources import Json, Resources
+from gateway.operations.sentences import tell_run
 from retrain.prepare import base_to_train
 from serving.errors import ConflictError, InvalidRequestError, UnavailableError
 from serving.store import aliases, runs
@@ -140,6 +140,16 @@ async def describe_runs(session: AsyncSession, rows: list[Run]) -> list[Json]:
             "ended_at": row.ended_at.isoformat() if row.ended_at else None,
         }
         for row in rows
+    ]
+
+
+def scores_of(run: Run) -> list[Json]:
+    """Return what each release scored that a run's verdict rests on, whichever run had asked it."""
+    verdict = run.verdict or {}
+    scored: dict[str, Json] = verdict.get("evaluations", {})
+    return [
+        {"contestant": name, "evaluation_set": verdict["evaluation_set"], **scores}
+        for name, scores in scored.items()
     ]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 
 from gateway.operations.aliases import describe_aliases
-from gateway.operations.learning import tell_learning
 from gateway.operations.resources import Json, Resources
+from gateway.operations.sentences import tell_learning
 from serving.home import holder_of
 from serving.journal.health import JournalHealth, look_at, read_ingested
 from serving.sections import PoolSettings

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.operations.learning import scores_of, tell_learning, tell_size
+from gateway.operations.runs import scores_of
+from gateway.operations.sentences import tell_learning, tell_size
 from serving.store.learning import Action, Decision, Run, RunState, Trigger
 from serving.store.tables import Alias, utc_now
 from serving.types import Task

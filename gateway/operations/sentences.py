@@ -23,16 +23,6 @@ def tell_learning(alias: Alias, run: Run | None, decision: Decision | None) -> s
     return f"{decision.last_reason}{last}"
 
 
-def scores_of(run: Run) -> list[dict[str, Any]]:
-    """Return what each release scored that a run's verdict rests on, whichever run had asked it."""
-    verdict = run.verdict or {}
-    scored: dict[str, dict[str, Any]] = verdict.get("evaluations", {})
-    return [
-        {"contestant": name, "evaluation_set": verdict["evaluation_set"], **scores}
-        for name, scores in scored.items()
-    ]
-
-
 def tell_run(run: Run) -> str:
     """Say where a run stands."""
     return _tell_ended(run) if run.ended_at is not None else _tell_active(run)
