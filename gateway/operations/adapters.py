@@ -30,9 +30,7 @@ async def list_adapters(
             alias = await aliases.find_alias(session, name, tenant or "default")
             rows = await registry.list_adapters(session, alias)
         else:
-            found = await aliases.list_aliases(session)
-            theirs = {alias.id for alias in found if tenant in (None, alias.tenant)}
-            rows = [row for row in await registry.list_adapters(session) if row.alias_id in theirs]
+            rows = await registry.list_adapters(session, tenant=tenant)
     return {"adapters": [describe_adapter(row) for row in rows]}
 
 

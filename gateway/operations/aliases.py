@@ -42,7 +42,7 @@ async def create_alias(
 async def list_aliases(resources: Resources, *, tenant: str | None = None) -> Json:
     """Return every alias, or those of one tenant."""
     async with resources.database.session() as session:
-        rows = [row for row in await store.list_aliases(session) if tenant in (None, row.tenant)]
+        rows = await store.list_aliases(session, tenant)
         return {"aliases": await describe_aliases(session, rows)}
 
 

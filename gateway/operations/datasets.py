@@ -73,11 +73,12 @@ async def list_datasets(
     pages = page.split(3)
     async with resources.database.session() as session:
         alias = await aliases.find_alias(session, name, tenant) if name else None
-        owners = {row.id: row for row in await aliases.list_aliases(session)}
         made = await datasets.list_datasets(session, alias, pages[0])
         sets = await list_sets(session, alias, pages[1])
         imports = await datasets.list_imports(session, alias, pages[2])
         numbers = await numbers_of_sets(session, {row.evaluation_set_id for row in made})
+        listed: list[Dataset | EvaluationSet | Import] = [*made, *sets, *imports]
+        owners = await aliases.aliases_by_id(session, {row.alias_id for row in listed})
     ids = ([row.id for row in made], [row.id for row in sets], [row.id for row in imports])
     return {
         "datasets": [

@@ -9,7 +9,7 @@ from serving.routing.catalog import UNLIMITED, Exceptions, Quota
 from serving.store import keys as store
 from serving.store.access import Key, exceptions_of
 from serving.store.paging import WHOLE, Page
-from serving.store.usage import tokens_by_key
+from serving.store.usage import tokens_by_key, tokens_of_key
 from serving.types import Role
 
 
@@ -56,7 +56,7 @@ async def show_key(resources: Resources, key_id: str) -> Json:
     """Return one key."""
     async with resources.database.session() as session:
         key = await store.find_key(session, key_id)
-        return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
+        return describe_key(key, await tokens_of_key(session, key.id))
 
 
 async def set_key(
@@ -75,14 +75,14 @@ async def set_key(
             key = await store.find_key(session, key_id, is_locked=True)
             given["exceptions"] = changed(exceptions_of(key) or Exceptions(), fields)
         key = await store.set_key(session, key_id, **given)
-        return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
+        return describe_key(key, await tokens_of_key(session, key.id))
 
 
 async def revoke_key(resources: Resources, key_id: str) -> Json:
     """Revoke a key; every gateway worker refuses it within a second."""
     async with resources.database.session() as session:
         key = await store.revoke_key(session, key_id)
-        return describe_key(key, (await tokens_by_key(session)).get(key.id, 0))
+        return describe_key(key, await tokens_of_key(session, key.id))
 
 
 def describe_key(key: Key, num_tokens: int) -> Json:

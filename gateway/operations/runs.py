@@ -113,7 +113,7 @@ async def wait_for_run(resources: Resources, run_id: int, on_look: Callable[[Jso
 
 async def describe_runs(session: AsyncSession, rows: list[Run]) -> list[Json]:
     """Return runs as callers see them: names and numbers instead of row ids."""
-    owners = {row.id: row for row in await aliases.list_aliases(session)}
+    owners = await aliases.aliases_by_id(session, {row.alias_id for row in rows})
     wanted = {id_ for row in rows for id_ in (row.release_id, row.champion_id)}
     found = await session.exec(select(Release).where(col(Release.id).in_(wanted - {None})))
     numbers = {release.id: release.number for release in found}

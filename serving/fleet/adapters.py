@@ -116,11 +116,15 @@ async def import_adapter(
     return adapter, release
 
 
-async def list_adapters(session: AsyncSession, alias: Alias | None = None) -> list[Adapter]:
-    """Return every adapter, or those of one alias, oldest first."""
-    query = select(Adapter).order_by(col(Adapter.id))
+async def list_adapters(
+    session: AsyncSession, alias: Alias | None = None, tenant: str | None = None
+) -> list[Adapter]:
+    """Return every adapter, or those of one alias or tenant, oldest first."""
+    query = select(Adapter).join(Alias, col(Alias.id) == Adapter.alias_id).order_by(col(Adapter.id))
     if alias is not None:
-        query = query.where(Adapter.alias_id == alias.id)
+        query = query.where(Alias.id == alias.id)
+    if tenant is not None:
+        query = query.where(Alias.tenant == tenant)
     return list(await session.exec(query))
 
 

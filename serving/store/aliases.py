@@ -5,6 +5,7 @@ changes wait for each other and never deadlock.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from sqlmodel import col, select
@@ -145,9 +146,18 @@ async def find_callable_alias(session: AsyncSession, name: str, tenant: str) -> 
     return found[0]
 
 
-async def list_aliases(session: AsyncSession) -> list[Alias]:
-    """Return every alias, by tenant and name."""
-    return list(await session.exec(select(Alias).order_by(Alias.tenant, Alias.name)))
+async def list_aliases(session: AsyncSession, tenant: str | None = None) -> list[Alias]:
+    """Return every alias, or those of one tenant, by tenant and name."""
+    query = select(Alias).order_by(Alias.tenant, Alias.name)
+    if tenant is not None:
+        query = query.where(Alias.tenant == tenant)
+    return list(await session.exec(query))
+
+
+async def aliases_by_id(session: AsyncSession, ids: Collection[int]) -> dict[int, Alias]:
+    """Return the aliases of these ids."""
+    found = await session.exec(select(Alias).where(col(Alias.id).in_(ids)))
+    return {id_of(alias): alias for alias in found}
 
 
 async def lock_alias(session: AsyncSession, alias_id: int) -> Alias:

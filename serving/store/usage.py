@@ -56,6 +56,14 @@ async def tokens_by_key(session: AsyncSession) -> dict[str, int]:
     return {key_id: int(tokens) for key_id, tokens in await session.exec(query)}
 
 
+async def tokens_of_key(session: AsyncSession, key_id: str) -> int:
+    """Return the tokens that one key used this month."""
+    query = select(func.sum(Usage.tokens)).where(
+        Usage.month == first_day(utc_now()), Usage.key_id == key_id
+    )
+    return int((await session.exec(query)).one() or 0)
+
+
 async def usage_by_alias(session: AsyncSession) -> list[AliasUsage]:
     """Return what was used this month, per alias and pool."""
     query = (

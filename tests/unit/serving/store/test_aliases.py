@@ -86,6 +86,7 @@ async def test_a_name_is_taken_per_tenant(database: Database, settings: Settings
         own = await find_alias(session, "support", "acme")
         assert own.tenant == "acme"
         assert [alias.tenant for alias in await list_aliases(session)] == ["acme", "other"]
+        assert [alias.tenant for alias in await list_aliases(session, "other")] == ["other"]
         with pytest.raises(NotFoundError, match="strop aliases create"):
             await find_alias(session, "support", "third")
 

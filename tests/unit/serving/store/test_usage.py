@@ -18,7 +18,7 @@ from serving.store.catalog import load_catalog
 from serving.store.database import Database
 from serving.store.keys import create_key
 from serving.store.tables import utc_now
-from serving.store.usage import first_day, usage_by_alias
+from serving.store.usage import first_day, tokens_by_key, tokens_of_key, usage_by_alias
 from serving.types import InferenceStatus, Role, Task
 from tests.journal import make_begin, make_end
 
@@ -106,6 +106,8 @@ async def test_the_catalogue_says_what_is_used_of_budgets(
         session.add(Usage(month=date(2020, 1, 1), key_id=limited.id, alias_id=0, pool="p"))
         usage = (await load_catalog(session)).usage
         per_alias = await usage_by_alias(session)
+        per_key = await tokens_by_key(session)
+        of_keys = [await tokens_of_key(session, key_id) for key_id in (*per_key, "unused")]
     assert usage == MonthlyUsage(
         month=month_number(utc_now()), by_key={limited.id: 8}, by_alias={id_of(alias): 16}
     )
@@ -113,6 +115,8 @@ async def test_the_catalogue_says_what_is_used_of_budgets(
         (id_of(alias), 16),
         (id_of(other), 8),
     ]
+    assert per_key == {limited.id: 8, free.id: 16}
+    assert of_keys == [*per_key.values(), 0]
 
 
 def test_months_are_those_of_utc() -> None:
