@@ -30,10 +30,8 @@ ID_LENGTH: Final = 48
 _MAC_BYTES: Final = 10
 _NOT_LOGGED: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
-_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
-"""Ten bits -> two characters."""
-_SHIFTS: Final = range(10 * (ID_LENGTH // 2 - 1), -1, -10)
+_LETTERS: Final = b"0123456789abcdefghijklmnopqrstuv" * 8
+"""Byte -> the letter of the digit in its lower 5 bits."""
 PREFIXES: Final = ("chatcmpl-", "cmpl-", "resp_", "msg_", "embd-")
 
 
@@ -179,10 +177,26 @@ def tenant_tag(tenant: str) -> bytes:
     return blake2b(tenant.encode(), digest_size=4).digest()
 
 
+def _lower_halves(num_digits: int) -> int:
+    """Return the bits of so many digits in every stretch of twice as many bytes."""
+    stretch = ((1 << 5 * num_digits) - 1).to_bytes(2 * num_digits, "big")
+    return int.from_bytes(stretch * (64 // len(stretch)), "big")
+
+
+_SPREADS: Final = tuple((_lower_halves(half), 3 * half) for half in (32, 16, 8, 4, 2, 1))
+
+
 def _text_of(raw: bytes) -> str:
-    """Return an id's text: base32hex, in less than half the time that `base64` takes."""
+    """Return an id's text: base32hex, in less than half the time that `base64` takes.
+
+    A digit has 5 bits, its letter 8. So what is above the lower 32 digits moves up by the 3 bits
+    that each of them lacks; then the same in each 32, 16, ... until a byte holds one digit.
+    """
     bits = int.from_bytes(raw, "big")
-    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+    for lower_halves, missing in _SPREADS:
+        stays = bits & lower_halves
+        bits = stays | (bits ^ stays) << missing
+    return bits.to_bytes(ID_LENGTH, "big").translate(_LETTERS).decode()
 
 
 def load_signer(path: Path) -> Signer:
