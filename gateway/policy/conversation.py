@@ -62,6 +62,8 @@ def has_system_prompt(turns: list[dict[str, Any]]) -> bool:
 
 def _message(value: Any) -> Any:
     role = at(".role", record(value).get("role"), _ROLES)
+    if len(value) == 2 and isinstance(value.get("content"), str):
+        return value  # as nearly every one is: there is nothing else to look at
     return {"role": role, **pick(value, _FIELDS)}
 
 

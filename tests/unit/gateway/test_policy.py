@@ -179,6 +179,24 @@ def test_tool_calls_of_earlier_turns_come_along() -> None:
     assert sent[1] == messages[1]
 
 
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ({"content": "a", "role": "user"}, {"role": "user", "content": "a"}),
+        ({"role": "user", "content": "a", "x": 1}, {"role": "user", "content": "a"}),
+        ({"role": "user", "content": "a", "name": None}, {"role": "user", "content": "a"}),
+        ({"role": "user", "content": "a", "name": "b"}, None),
+        ({"role": "assistant", "x": "a"}, {"role": "assistant"}),
+        ({"role": "assistant", "content": None}, {"role": "assistant"}),
+    ],
+)
+def test_only_known_fields_of_a_message_go_on(
+    message: dict[str, Any], sent: dict[str, Any] | None
+) -> None:
+    """However few it has; `sent` None: all."""
+    assert authorise(CHAT, chat(messages=[message])).fields["messages"] == [sent or message]
+
+
 @pytest.mark.parametrize("prompt", ["a", ["a", "b"], [1, 2, 3], [[1], [2]]])
 def test_prompts_of_completions(prompt: Any) -> None:
     """A text, tokens, or several of either."""
