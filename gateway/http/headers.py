@@ -25,8 +25,8 @@ def lines_of(headers: RawHeaders) -> bytes:
     Raises:
         ValueError: one holds a line end, and would be two.
     """
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
+    lines = b"\r\n".join([*map(b": ".join, headers), b""])
+    if len(lines.splitlines()) != len(headers):
         raise ValueError("a header holds a line end")
     return lines
 

@@ -150,7 +150,7 @@ async def test_an_answer_that_was_only_begun_can_become_an_error() -> None:
 
 def test_no_header_becomes_two() -> None:
     """Not even if one of ours were taken from a client."""
-    for value in (b"a\r\nb: c", b"a\nb", b"a\r"):
+    for value in (b"a\r\nb: c", b"a\nb", b"a\r", b"\ra", b"a\n", b"\n\r", b"\r\n"):
         with pytest.raises(ValueError, match="line end"):
             lines_of([(b"x", value)])
 
