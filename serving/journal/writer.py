@@ -25,6 +25,7 @@ from serving.sections import JournalSettings
 logger = logging.getLogger("strop.serving")
 
 _COUNT_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
 _RETRY_SECONDS = 5.0
 _TELL_SECONDS = 60.0
 _MARK_BYTES = 64  # room for what MessagePack needs to say that a body was cut
@@ -44,6 +45,7 @@ class JournalWriter:
         self._encoder = msgspec.msgpack.Encoder()
         self._number = 1
         self._counted_at = -_COUNT_SECONDS
+        self._looked_at = -_LOOK_SECONDS
         self._num_folder_bytes = 0
         self._num_appended = 0
         self._num_synced = 0
@@ -75,11 +77,12 @@ class JournalWriter:
                 of an answer, which would be cut.
         """
         frame, is_end = pack(self._encode(record)), isinstance(record, End)
-        num_bytes = len(frame)
-        if self._segment.is_gone:
-            self._begin_anew()
+        num_bytes, now = len(frame), time.monotonic()
+        # To ask the system costs as much as to write. An end seldom has to: a begin just did.
+        if not is_end or now - self._looked_at >= _LOOK_SECONDS:
+            self._look(now)
         if not is_end:
-            self._refuse_above_watermark(num_bytes)
+            self._refuse_above_watermark(num_bytes, now)
         if self._segment.num_bytes + num_bytes > self._settings.segment_bytes:
             self._rotate()
         try:
@@ -145,8 +148,14 @@ class JournalWriter:
         except UnicodeEncodeError:  # a lone surrogate, which no UTF-8 and no database takes
             return self._encoder.encode(_without_surrogates(record))
 
-    def _refuse_above_watermark(self, num_bytes: int) -> None:
-        now = time.monotonic()
+    def _look(self, now: float) -> None:
+        """Make sure that the open segment can be read, and has not been deleted."""
+        if self._segment.is_gone:
+            self._looked_at = -_LOOK_SECONDS
+            self._begin_anew()
+        self._looked_at = now
+
+    def _refuse_above_watermark(self, num_bytes: int, now: float) -> None:
         if now - self._counted_at >= _COUNT_SECONDS:
             self._count(now)
             is_full = self._num_folder_bytes + num_bytes > self._settings.max_bytes

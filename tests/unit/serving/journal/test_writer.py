@@ -226,3 +226,16 @@ def test_a_folder_that_is_deleted_takes_nothing_until_it_is_back(
     writer.append(last)
     writer.close()
     assert read_all(folder) == [last]
+
+
+def test_an_end_long_after_its_beginning_goes_into_no_deleted_segment(tmp_path: Path) -> None:
+    """It looks itself then: there may be no next beginning for hours."""
+    writer = JournalWriter(tmp_path, JournalSettings(), "w-1")
+    begin = make_begin()
+    writer.append(begin)
+    (segment,) = list_segments(tmp_path)
+    segment.path.unlink()
+    time.sleep(0.1)
+    writer.append(make_end(begin))
+    writer.close()
+    assert read_all(tmp_path) == [make_end(begin)]
