@@ -23,8 +23,10 @@ class AnswerReader:
     """
 
     def __init__(self) -> None:
-        self._parser = HttpResponseParser(self)
         self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        """Called by the parser: keeps a piece until it is taken."""
+        self._parser = HttpResponseParser(self)
         self.begin()
 
     def begin(self) -> None:
@@ -45,27 +47,42 @@ class AnswerReader:
         self._num_overhead_bytes = 0
         self._pieces.clear()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes, taker: Taker | None = None) -> bool:
         """Read on. Bytes after the answer's end are ignored, and make it the last one.
+
+        Args:
+            data: what has come.
+            taker: is offered it, if it holds one piece of the body's middle and nothing waits.
+
+        Returns:
+            Whether that piece was taken.
 
         Raises:
             EngineError: this is no HTTP answer, or more head than is allowed.
         """
         if self.is_complete:
             self.is_last = True
-            return
+            return False
         self.is_begun = True
-        num_before = self.num_buffered
+        pieces = self._pieces
+        num_before = len(pieces)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self.is_complete:
+                self._keep(num_before)
                 raise not_http(str(error.__context__ or error)) from error
             self.is_last = True
-        if self.num_buffered > num_before:
-            self._num_overhead_bytes = 0
-        elif not self.is_complete:
+        if len(pieces) == num_before:
             self._count_overhead(len(data))
+            return False
+        self._num_overhead_bytes = 0
+        if taker and len(pieces) == 1 and not self.is_complete and taker(pieces[0]):
+            pieces.clear()
+            self.is_body_begun = True
+            return True
+        self._keep(num_before)
+        return False
 
     def end(self) -> None:
         """Note that the engine closed the connection: the way some bodies end."""
@@ -75,28 +92,20 @@ class AnswerReader:
 
     def take(self) -> bytes:
         """Return all that has come of the body since the last time."""
-        taken = self._buffered()
-        self._clear_buffer()
-        return taken
-
-    def offer(self, taker: Taker) -> bool:
-        """Have what has come taken, if it is of the body's middle; return whether it was."""
-        if not self._pieces or self.is_complete or not taker(self._buffered()):
-            return False
-        self._clear_buffer()
-        return True
-
-    def _buffered(self) -> bytes:
         pieces = self._pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _clear_buffer(self) -> None:
-        self._pieces.clear()
+        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         self.num_buffered = 0
         self.is_body_begun = True
+        return taken
+
+    def _keep(self, num_before: int) -> None:
+        self.num_buffered += sum(map(len, self._pieces[num_before:]))
 
     def _count_overhead(self, num_bytes: int) -> None:
         """Bound what comes without a byte of body: an endless line, trailer or chunk extension."""
+        if self.is_complete:
+            return
         self._num_overhead_bytes += num_bytes
         if self._num_overhead_bytes > MAX_HEAD_BYTES:
             raise not_http(f"{self._num_overhead_bytes} bytes of it are neither head nor body")
@@ -138,11 +147,6 @@ class AnswerReader:
         if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
             raise ValueError("an interim answer has no body")
         self.fields.clear()
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a piece until it is taken."""
-        self._pieces.append(body)
-        self.num_buffered += len(body)
 
     def on_message_complete(self) -> None:
         """Note the end; that of an interim answer is none."""

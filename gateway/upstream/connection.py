@@ -168,17 +168,16 @@ class Connection(asyncio.Protocol):
         if not self._is_called:
             self.abort()
             return
-        answer = self.answer
         try:
-            answer.feed(data)
+            is_taken = self.answer.feed(data, self._taker)
         except EngineError as error:
             self._fail(error)
             return
-        if self._taker is not None and answer.offer(self._taker):
-            self.expect_piece()
+        if is_taken:
+            self._due = self._loop.time() + self._deadlines.idle
             self._alarm.set(self._due)
             return
-        if answer.num_buffered > _MAX_BUFFERED_BYTES:
+        if self.answer.num_buffered > _MAX_BUFFERED_BYTES:
             self._pause_reading()
         self._wake()
 

@@ -221,6 +221,49 @@ def test_a_long_stream_of_split_chunks_is_no_head() -> None:
     assert answer.num_buffered == MAX_HEAD_BYTES // 2
 
 
+def taken_of(answer: AnswerReader, data: bytes) -> list[bytes]:
+    """Return what a taker that takes everything gets of the data that comes next."""
+    taken: list[bytes] = []
+
+    def take(piece: bytes) -> bool:
+        taken.append(piece)
+        return True
+
+    assert answer.feed(data, take) is bool(taken)
+    return taken
+
+
+def test_a_taker_gets_a_piece_of_the_middle_at_once() -> None:
+    """And only once."""
+    answer = read([CHUNKED])
+    assert taken_of(answer, b"2\r\nab\r\n") == [b"ab"]
+    assert answer.is_body_begun
+    assert (answer.num_buffered, answer.take()) == (0, b"")
+
+
+def test_a_taker_gets_nothing_else() -> None:
+    """Not the end, not several pieces, nothing before what waits, and no line that ends a piece."""
+    assert taken_of(read([CHUNKED]), b"2\r\nab\r\n0\r\n\r\n") == []
+    assert taken_of(read([CHUNKED]), b"1\r\na\r\n1\r\nb\r\n") == []
+    assert taken_of(read([CHUNKED, b"1\r\na\r\n"]), b"1\r\nb\r\n") == []
+    assert taken_of(read([CHUNKED, b"1\r\na"]), b"\r\n") == []
+
+
+def test_what_a_taker_leaves_waits() -> None:
+    """For whoever reads."""
+    answer = read([CHUNKED])
+    assert not answer.feed(b"2\r\nab\r\n", lambda _: False)
+    assert (answer.num_buffered, answer.take()) == (2, b"ab")
+
+
+def test_what_came_before_a_fault_can_be_read() -> None:
+    """In the same piece of data, too."""
+    answer = read([CHUNKED])
+    with pytest.raises(EngineError):
+        answer.feed(b"2\r\nab\r\nno length\r\n")
+    assert (answer.num_buffered, answer.take()) == (2, b"ab")
+
+
 def test_headers_are_found_in_any_case() -> None:
     """Names ignore case, values lose the space around them, several are one."""
     answer = read(
