@@ -11,6 +11,8 @@ from gateway.policy.conversation import conversation, has_system_prompt
 from gateway.policy.sampling import MAX_TOKENS, SAMPLING
 from gateway.policy.schemas import response_format, tool_choice, tools
 
+# How nearly every event begins. Such a one is neither [DONE] nor an error.
+_USUAL_START: Final = b'data: {"id"'
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
@@ -43,11 +45,13 @@ class OlderEndpoint(Endpoint):
 
     def mark(self, event: bytes) -> Mark | None:
         """Find [DONE], an engine's error, and the event that has nothing but usage."""
-        if b"[DONE]" in event and data_of(event) == b"[DONE]":
-            return END
-        if event.startswith((b'data: {"error"', b'data:{"error"')):
-            return ERROR
-        if b'"usage"' in event and _NO_CHOICES.search(event) and _is_usage(data_of(event)):
+        if not event.startswith(_USUAL_START):
+            if b"[DONE]" in event and data_of(event) == b"[DONE]":
+                return END
+            if event.startswith((b'data: {"error"', b'data:{"error"')):
+                return ERROR
+        # `in` takes longer: it tries bytes as a number first, which raises an error.
+        if event.find(b'"usage"') >= 0 and _NO_CHOICES.search(event) and _is_usage(data_of(event)):
             return USAGE_ONLY
         return None
 

@@ -65,8 +65,7 @@ class _Responses(Endpoint):
 
     def mark(self, event: bytes) -> Mark | None:
         """Tell events apart by their names."""
-        name = name_of(event)
-        return None if name.endswith(b".delta") else _MARKS.get(name)
+        return _MARKS.get(name_of(event))
 
     def error_event(self, error: StropError) -> bytes:
         """Return OpenAI's `error` event; with `error` inside, its clients raise it."""
