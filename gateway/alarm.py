@@ -11,6 +11,8 @@ class Alarm:
     so a later deadline is only noted: the timer that is armed finds it when it fires.
     """
 
+    __slots__ = ("_due", "_fires_at", "_loop", "_ring", "_timer")
+
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()

@@ -90,6 +90,10 @@ class ServedMetrics:
         self._queue = Durations(families.queue, *labels)
         self._first_token = Durations(families.first_token, *labels)
         self._gaps = Durations(families.inter_token, *labels)
+        self.saw_first_token = self._first_token.add
+        """Records how long a stream's first event took, in seconds."""
+        self.saw_gap = self._gaps.add
+        """Records the time between two events of a stream, in seconds."""
         self._prompt = Count(families.tokens, *labels, "prompt")
         self._completion = Count(families.tokens, *labels, "completion")
         self._cost = Count(families.cost, *labels)
@@ -111,14 +115,6 @@ class ServedMetrics:
         count, durations = self._ended[status]
         count.amount += 1
         durations.add(end_to_end_seconds)
-
-    def saw_first_token(self, seconds: float) -> None:
-        """Record how long a stream's first event took."""
-        self._first_token.add(seconds)
-
-    def saw_gap(self, seconds: float) -> None:
-        """Record the time between two events of a stream."""
-        self._gaps.add(seconds)
 
     def used_tokens(self, prompt: int, completion: int) -> None:
         """Count tokens in and out."""

@@ -1,11 +1,11 @@
 """Metrics' series, named `strop_`, and tallies of those that a request changes.
 
 prometheus_client takes a lock, asks for the process's id and packs bytes for every number that
-changes: a microsecond or two, and a request changes ten, a stream two a token. So these are added
-up in plain numbers, and `publish` hands on what is new, once in a while.
+changes: a microsecond or two, and a request changes ten, a stream two a token. So these are kept
+as plain numbers, and `publish` hands on what is new, once in a while.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Literal, TypeVar
 
@@ -118,23 +118,24 @@ class Level:
 class Durations:
     """What one series of a histogram has still to observe."""
 
-    __slots__ = ("_bounds", "_counts", "_labels", "_series", "_total")
+    __slots__ = ("_labels", "_new", "_series", "add")
 
     def __init__(self, series: Series[Seconds], *labels: str) -> None:
         self._series = series
         self._labels = labels
-        self._bounds: tuple[float, ...] = series.metric.bounds
-        self._counts = [0] * len(self._bounds)
-        self._total = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Note one."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._total += seconds
+        self._new: list[float] = []
+        self.add = self._new.append
+        """Notes one, in seconds. Which bucket it falls into is for `publish`, many at once."""
 
     def publish(self) -> None:
         """Hand them on."""
-        if any(self._counts):
-            self._series[self._labels].observe_all(self._counts, self._total)
-            self._counts = [0] * len(self._bounds)
-            self._total = 0.0
+        if self._new:
+            series = self._series[self._labels]
+            series.observe_all(_num_within(sorted(self._new), series.bounds), sum(self._new))
+            self._new.clear()
+
+
+def _num_within(durations: list[float], bounds: tuple[float, ...]) -> list[int]:
+    """Return how many of these, which are sorted, are in each bucket."""
+    ends = [bisect_right(durations, bound) for bound in bounds]
+    return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]

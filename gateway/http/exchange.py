@@ -21,6 +21,7 @@ from gateway.http.headers import CLOSE_LINE, SECURITY_LINES, Headers
 logger = logging.getLogger("strop.gateway")
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CHUNK: Final = b"%x\r\n%b\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _NO_CONTENT: Final = 204
 
@@ -187,17 +188,23 @@ class Exchange:
             self._wire.on_response_complete()
 
     def send_at_once(self, piece: bytes) -> bool:
-        """Send a piece of a body in chunks, unless the client is slow; return whether it was sent."""
-        if self._is_draining or self._wire.flow.write_paused:
+        """Send a piece of a stream, unless the client is slow; return whether it was sent.
+
+        The piece is not empty. This is done for every token, so nothing is called that need not be.
+        """
+        wire = self._wire
+        if self._is_draining or wire.flow.write_paused:
             return False
-        self._write(self._framed(piece))
+        if not wire.transport.is_closing():
+            framed = _CHUNK % (len(piece), piece) if self._takes_chunks else piece
+            wire.transport.write(framed)
         self.num_sent += 1
         return True
 
     def _framed(self, piece: bytes) -> bytes:
         if not piece or not self._takes_chunks:
             return piece
-        return b"%x\r\n%b\r\n" % (len(piece), piece)
+        return _CHUNK % (len(piece), piece)
 
     def _write(self, piece: bytes) -> None:
         if self._head:

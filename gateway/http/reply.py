@@ -19,6 +19,8 @@ class Reply:
     def __init__(self, exchange: Exchange, endpoint: Endpoint | None = None) -> None:
         self.lines = bytearray()
         """Headers, as `lines_of` makes them, that are sent whatever the answer is, an error too."""
+        self.pass_at_once = exchange.send_at_once
+        """Sends a piece of a stream, unless the client is slower; returns whether it was sent."""
         self._endpoint = endpoint or Endpoint()
         self._exchange = exchange
         self._is_stream = False
@@ -45,10 +47,6 @@ class Reply:
     async def pass_on(self, piece: bytes) -> None:
         """Send a piece. Waits while the client is slower than the engine."""
         await self._exchange.send(piece)
-
-    def pass_at_once(self, piece: bytes) -> bool:
-        """Send a piece of a stream, unless the client is slower; return whether it was sent."""
-        return self._exchange.send_at_once(piece)
 
     async def end(self, piece: bytes = b"") -> None:
         """Send the last piece."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.http.exchange import Exchange
+from gateway.inference.event_times import EventTimes
 from gateway.inference.meter import Meter
 from gateway.inference.order import BYTES_PER_TOKEN, Order
 from gateway.quota.admission import Admission
@@ -54,8 +55,11 @@ class Capture:
         self._begun_at = time.monotonic()
         self._http_status: int | None = None
         self._pieces: list[bytes] = []
-        self._is_sse = False
-        self._times = _EventTimes()
+        self.got = self._pieces.append if order.is_logged else _drop
+        """Keeps bytes that came from the engine."""
+        self._times = EventTimes(self._begun_at, self._served_metrics, trace)
+        self.got_event = self._times.add
+        """Times an event of a stream; several that came at once count as one."""
         self._is_finished = False
 
     def __enter__(self) -> "Capture":
@@ -91,22 +95,6 @@ class Capture:
         self._http_status = http_status
         self.trace.call_answered(http_status)
 
-    def got(self, piece: bytes) -> None:
-        """Keep bytes that came from the engine."""
-        if self._order.is_logged:
-            self._pieces.append(piece)
-
-    def got_event(self) -> None:
-        """Time an event of a stream; several that came at once count as one."""
-        self._is_sse = True
-        now = time.monotonic()
-        gap = self._times.add(now)
-        if gap is None:
-            self._served_metrics.saw_first_token(now - self._begun_at)
-            self.trace.saw_first_token(now - self._begun_at)
-        else:
-            self._served_metrics.saw_gap(gap)
-
     def finish(
         self, status: InferenceStatus, error: str | None = None, answer: bytes | None = None
     ) -> None:
@@ -134,7 +122,8 @@ class Capture:
         self, status: InferenceStatus, error: str | None, seconds: float, busy_ms: float | None
     ) -> None:
         times, response = self._times, b"".join(self._pieces)
-        if status is InferenceStatus.OK and not self._is_sse:
+        is_sse = times.num_events > 0
+        if status is InferenceStatus.OK and not is_sse:
             response = self._order.endpoint.to_record(response)
         end = End(
             id=self._order.inference_id,
@@ -144,8 +133,8 @@ class Capture:
             error=error,
             replica=self.replica,
             response=response,
-            is_sse=self._is_sse,
-            first_token_ms=times.first_ms(self._begun_at),
+            is_sse=is_sse,
+            first_token_ms=times.first_ms,
             inter_token_mean_ms=times.mean_gap_ms,
             inter_token_max_ms=times.max_gap_ms,
             busy_ms=busy_ms,
@@ -200,46 +189,8 @@ class _Answer(_Usable):
 _ANSWERS = msgspec.json.Decoder(_Answer)
 
 
-class _EventTimes:
-    """When events came: the first, and the gaps since."""
-
-    def __init__(self) -> None:
-        self._first_at: float | None = None
-        self._last_at = 0.0
-        self._num_gaps = 0
-        self._max_gap = 0.0
-
-    def add(self, now: float) -> float | None:
-        """Note an event; return the gap to the one before, None for the first."""
-        last, self._last_at = self._last_at, now
-        if self._first_at is None:
-            self._first_at = now
-            return None
-        gap = now - last
-        self._num_gaps += 1
-        self._max_gap = max(self._max_gap, gap)
-        return gap
-
-    def first_ms(self, begun_at: float) -> float | None:
-        """Return how long the first event took."""
-        return None if self._first_at is None else (self._first_at - begun_at) * 1000
-
-    @property
-    def num_events(self) -> int:
-        """How many came."""
-        return 0 if self._first_at is None else self._num_gaps + 1
-
-    @property
-    def mean_gap_ms(self) -> float | None:
-        """The mean time between events."""
-        if self._first_at is None or not self._num_gaps:
-            return None
-        return (self._last_at - self._first_at) / self._num_gaps * 1000
-
-    @property
-    def max_gap_ms(self) -> float | None:
-        """The longest time between events."""
-        return self._max_gap * 1000 if self._num_gaps else None
+def _drop(piece: bytes) -> None:
+    """Keep nothing of an answer that is not logged."""
 
 
 def _begin(order: Order) -> Begin:

@@ -57,14 +57,15 @@ async def _relay_stream(
 ) -> None:
     reply.start_stream(response.status, lines)
     events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
+    pass_at_once, got, got_event = reply.pass_at_once, capture.got, capture.got_event
 
     def pass_token(chunk: bytes) -> bool:
         """Pass an event on at the moment at which it comes, if it is like most of them."""
-        if not events.is_token(chunk) or not reply.pass_at_once(chunk):
+        if not events.is_token(chunk) or not pass_at_once(chunk):
             return False
         events.num_events += 1
-        capture.got(chunk)
-        capture.got_event()
+        got(chunk)
+        got_event()
         return True
 
     try:
