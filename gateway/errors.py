@@ -28,6 +28,8 @@ AnyRequest = Request[Any, Any, Any]
 _REFUSALS: Final[dict[int, type[StropError]]] = {
     kind.status: kind for kind in (InvalidRequestError, MethodNotAllowedError, PayloadTooLargeError)
 }
+# Litestar's words for a client that hung up in the middle of its body: it has no type for that.
+_HUNG_UP: Final = "client disconnected prematurely"
 
 
 def answer_strop_error(request: AnyRequest, error: StropError) -> Response[Any]:
@@ -41,6 +43,8 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
     if error.status_code == 404:
         path = request.scope["path"][:200]
         return answer_strop_error(request, NotFoundError(f"There is no {path} here."))
+    if error.detail == _HUNG_UP:
+        return Response(None, status_code=error.status_code)  # which nobody gets
     refusal = _REFUSALS.get(error.status_code)
     if refusal is None:
         return answer_bug(request, error)

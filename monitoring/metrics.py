@@ -8,6 +8,7 @@ all of them up; the variable has to be set before prometheus_client is first imp
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from monitoring.series import Count, Durations, Families, Level
 from serving.types import InferenceStatus
+
+logger = logging.getLogger("strop.monitoring")
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -184,7 +187,10 @@ class Metrics:
         """Publish until cancelled: other workers answer for this one, too."""
         while True:
             await asyncio.sleep(_PUBLISH_SECONDS)
-            self.publish()
+            try:
+                self.publish()
+            except OSError:  # a full disk, where workers share files: nobody is served worse for it
+                logger.exception("Metrics could not be handed on; the next try is in a second")
 
     def publish(self) -> None:
         """Hand on what was told of requests since the last time."""

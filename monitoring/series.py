@@ -6,14 +6,17 @@ as plain numbers, and `publish` hands on what is new, once in a while.
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 _Mode = Literal["livesum", "livemin", "livemax", "mostrecent"]
+_MOST_DURATIONS: Final = 100_000
+"""Kept until the next `publish`: more than come in a second, and few enough should that fail."""
 
 
 class Series(dict[tuple[str, ...], _Metric]):
@@ -123,16 +126,17 @@ class Durations:
     def __init__(self, series: Series[Seconds], *labels: str) -> None:
         self._series = series
         self._labels = labels
-        self._new: list[float] = []
+        self._new: deque[float] = deque(maxlen=_MOST_DURATIONS)
         self.add = self._new.append
         """Notes one, in seconds. Which bucket it falls into is for `publish`, many at once."""
 
     def publish(self) -> None:
         """Hand them on."""
         if self._new:
-            series = self._series[self._labels]
-            series.observe_all(_num_within(sorted(self._new), series.bounds), sum(self._new))
+            durations = sorted(self._new)
             self._new.clear()
+            series = self._series[self._labels]
+            series.observe_all(_num_within(durations, series.bounds), sum(durations))
 
 
 def _num_within(durations: list[float], bounds: tuple[float, ...]) -> list[int]:

@@ -151,10 +151,10 @@ class Exchange:
         self._num_left = num_bytes
         if self._expects_continue and self.more_body:
             self.keep_alive = False  # nobody could tell whether that body still comes
-        if CLOSE_LINE in lines:
+        if lines.startswith(CLOSE_LINE) or b"\n" + CLOSE_LINE in lines:
             self.keep_alive = False
         elif not self.keep_alive:
-            lines += CLOSE_LINE
+            lines = lines + CLOSE_LINE
         if num_bytes is None:
             framing = b"transfer-encoding: chunked\r\n\r\n" if self._takes_chunks else b"\r\n"
         elif status == _NO_CONTENT:
@@ -188,7 +188,7 @@ class Exchange:
             self._wire.on_response_complete()
 
     def send_at_once(self, piece: bytes) -> bool:
-        """Send a piece of a stream, unless the client is slow; return whether it was sent.
+        """Send a piece of a stream that has begun, unless the client is slow; return whether it was.
 
         The piece is not empty. This is done for every token, so nothing is called that need not be.
         """

@@ -28,6 +28,7 @@ class EventTimes:
 
     def __init__(self, begun_at: float, metrics: ServedMetrics, trace: Trace) -> None:
         self.num_events = 0
+        """Those that came; several at once are one."""
         self._begun_at = begun_at
         self._metrics = metrics
         self._trace = trace

@@ -44,6 +44,7 @@ async def handle_inference(runtime: Runtime, endpoint: Endpoint, exchange: Excha
             if exchange.is_gone:
                 return  # recorded as such; nobody is left to answer
             # The server's drain time is over. All that it wants of us is to come to an end.
+            runtime.metrics.answered_error(SHUTTING_DOWN)
             trace.failed(SHUTTING_DOWN)
             await reply.fail(
                 UnavailableError("The gateway is shutting down.", code=SHUTTING_DOWN, retry_after=1)

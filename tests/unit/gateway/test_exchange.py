@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.http.exchange import Exchange
-from gateway.http.headers import error_headers, lines_of
+from gateway.http.headers import CLOSE_LINE, error_headers, lines_of
 from gateway.http.reply import Reply
 from serving.errors import RateLimitError
 from tests.wire import KeptWire
@@ -114,6 +114,17 @@ async def test_an_answer_is_as_long_as_was_announced() -> None:
         wire.exchange.start(200, b"", 2)
         with pytest.raises(ValueError, match="announced"):
             await wire.exchange.send(piece, is_last=True)
+
+
+async def test_only_a_header_closes_a_connection() -> None:
+    """Not the same words within another one, which a client would not take for it."""
+    kept = lines_of([(b"content-type", b"text/plain; connection: close")])
+    for lines, is_kept in ((kept, True), (kept + CLOSE_LINE, False), (CLOSE_LINE + kept, False)):
+        wire = KeptWire()
+        wire.exchange.start(200, lines, 0)
+        await wire.exchange.send(b"", is_last=True)
+        assert wire.exchange.keep_alive is is_kept
+        assert wire.transport.written.count(b"\r\n" + CLOSE_LINE) == (0 if is_kept else 1)
 
 
 async def test_who_waits_to_be_asked_for_a_body_and_is_not_sends_no_other_request() -> None:

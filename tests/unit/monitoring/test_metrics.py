@@ -1,13 +1,18 @@
 """Metrics: built per worker, told per what answered."""
 
+import asyncio
+import errno
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
+from monitoring import series
 from monitoring.ingest_metrics import IngestMetrics
 from monitoring.metrics import MULTIPROCESS_VARIABLE, Metrics, Served
+from monitoring.series import Seconds
 from serving.types import InferenceStatus
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +41,50 @@ def test_times_and_tokens_carry_alias_release_and_arm() -> None:
         assert f'strop_{name}_seconds_count{{{LABELS},tenant="acme"}} 1.0' in text
     assert 'direction="prompt",release="2",tenant="acme"} 7.0' in text
     assert 'direction="completion",release="2",tenant="acme"} 3.0' in text
+
+
+def test_a_disk_that_takes_no_metrics_costs_neither_memory_nor_truth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is told meanwhile is bounded, and what could not be handed on counts once at most."""
+
+    def refuse(self: Seconds, counts: Iterable[int], total: float) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(series, "_MOST_DURATIONS", 10)
+    metrics = Metrics()
+    served = metrics.of(SERVED, "default")
+    with monkeypatch.context() as full:
+        full.setattr(Seconds, "observe_all", refuse)
+        for _ in range(3):
+            for _ in range(100):
+                served.saw_first_token(0.02)
+                served.saw_gap(0.01)
+            with pytest.raises(OSError, match="No space"):
+                metrics.publish()
+    text = metrics.render().decode()
+    assert f'strop_inter_token_seconds_count{{{LABELS},tenant="acme"}} 10.0' in text
+    assert f'strop_first_token_seconds_count{{{LABELS},tenant="acme"}} 0.0' in text
+
+
+async def test_publishing_goes_on_after_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks another worker hears of this one again."""
+    metrics, tries = Metrics(), []
+    is_enough = asyncio.Event()
+
+    def fail_first() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        is_enough.set()
+
+    monkeypatch.setattr(metrics, "publish", fail_first)
+    monkeypatch.setattr("monitoring.metrics._PUBLISH_SECONDS", 0)
+    running = asyncio.create_task(metrics.run())
+    async with asyncio.timeout(20):
+        await is_enough.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def test_what_is_told_is_added_up_until_somebody_looks() -> None:
