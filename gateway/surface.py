@@ -34,7 +34,8 @@ _EITHER_HEADER: Final[list[SecurityRequirement]] = [{"bearer": []}, {"key": []}]
 
 
 def add_routes(routes: Routes, runtime: Runtime) -> None:
-    """Have a worker's data path answer what is its own."""
+    """Have a worker's data path answer what is its own, and count what it refuses before that."""
+    routes.tell_refused = runtime.metrics.answered_error
     for endpoint in ENDPOINTS:
         routes.add("POST", endpoint.path, partial(handle_inference, runtime, endpoint))
     routes.add("POST", FEEDBACK, partial(handle_feedback, runtime))

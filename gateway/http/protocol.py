@@ -13,8 +13,6 @@ What uvicorn 0.54 leaves open, and what is done about it here:
 - An idle connection is closed at shutdown, though a request may be on its way: it gets a second.
 - A client that takes nothing keeps its socket for ever: the kernel is told when to give it up.
 - Every answer arms a timer for the connection's idleness: one for all of them does.
-
-Requests to `Routes` become exchanges; all others go to the ASGI application.
 """
 
 import asyncio
@@ -49,7 +47,7 @@ class StrictProtocol(HttpToolsProtocol):
     """One connection.
 
     Args:
-        routes: what is answered by exchanges.
+        routes: what is answered by exchanges; all else goes to the ASGI application.
         head_seconds: how long a request's head may take, and a new client its first byte.
         unread_seconds: how long a client may leave unread what was sent to it.
     """
@@ -272,6 +270,7 @@ class StrictProtocol(HttpToolsProtocol):
             return
         if not self._is_in_body or (at_work is not None and not at_work.response_started):
             self.transport.write(refusal_bytes(refusal, self.default_lines))
+            self._routes.tell_refused(refusal.code)
         if at_work is not None:
             _disconnect(at_work)
         self._linger()

@@ -14,6 +14,8 @@ class Routes:
     """Handlers by method and path. What is not here is the application's."""
 
     def __init__(self) -> None:
+        self.tell_refused: Callable[[str], None] = _tell_nobody
+        """Hears the code of each error by which a head was refused that nobody here is to see."""
         self._handlers: dict[tuple[bytes, bytes], Handler] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
@@ -35,3 +37,7 @@ class Routes:
             path = unquote(httptools.parse_url(url).path).rstrip("/")
             found = self._handlers.get((method, path.encode()))
         return found
+
+
+def _tell_nobody(code: str) -> None:
+    """Let a refusal be."""

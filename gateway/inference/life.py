@@ -53,6 +53,7 @@ async def handle_inference(runtime: Runtime, endpoint: Endpoint, exchange: Excha
             logger.exception("A request to %s failed", endpoint.path)
             fault = our_fault()
             runtime.metrics.answered_error(fault.code)
+            trace.failed(fault.code)
             await reply.fail(fault)
 
 

@@ -62,6 +62,17 @@ async def test_an_error_is_counted_by_its_code_whoever_answers_it(gateway: Gatew
         assert f'strop_errors_total{{code="{code}"}} 1.0' in text
 
 
+async def test_a_head_that_nobody_sees_is_counted(gateway: Gateway) -> None:
+    """Who knocks with heads that cannot be read is seen by whoever watches errors."""
+    async with asyncio.timeout(60):
+        port = int(gateway.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /v1/models HTTP/1.1\r\n\r\n")  # it has no host
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+    assert 'strop_errors_total{code="malformed_request"} 1.0' in await metrics_of(gateway)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "kind"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.logs import JsonFormatter
+from serving.routing.catalog import Catalog
 from serving.settings import Settings
 from serving.store.database import Database
 from tests.canary import CANARY, said_in_every_way
@@ -139,6 +140,17 @@ async def test_what_clients_do_wrong_is_told_and_no_error_of_ours(
     assert request.attributes["strop.status"] == "refused"
     assert {request.attributes["error.type"], call.attributes["error.type"]} == {"400"}
     assert (request.is_error, call.is_error) == (False, True)
+
+
+async def test_a_bug_before_there_is_a_record_is_an_error(
+    gateway: Gateway, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the client is told, and that it was our fault."""
+    monkeypatch.setattr(Catalog, "principal_of", None)
+    assert (await gateway.chat()).status == 500
+    request, calls = await collector.trace()
+    assert request.attributes["error.type"] == "internal_error"
+    assert (request.is_error, calls) == (True, [])
 
 
 async def test_failures_are_errors_with_each_call_that_was_made(
