@@ -34,6 +34,7 @@ from gateway.http.unread import give_up_unread
 from serving.errors import RefusedHeadError
 
 MAX_AHEAD_BYTES: Final = 64 * 1024
+MAX_AHEAD_REQUESTS: Final = 128
 """What a client may send of later requests before the current one is answered."""
 
 _FAREWELL_SECONDS: Final = 1.0
@@ -149,7 +150,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._num_idle_bytes += len(data)
         if self.pipeline:
             self._num_ahead_bytes += len(data)
-            if self._num_ahead_bytes > MAX_AHEAD_BYTES:
+            if self._num_ahead_bytes > MAX_AHEAD_BYTES or len(self.pipeline) > MAX_AHEAD_REQUESTS:
                 self.transport.abort()
                 return
         try:
@@ -215,8 +216,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._num_idle_bytes = 0
         self._is_in_body = False
         super().on_message_complete()
-        # A long body had it paused, and then nobody would notice that the client hangs up.
-        self.flow.resume_reading()
+        self.flow.resume_reading()  # a long body had it paused
 
     def _begin_exchange(self, handler: Handler) -> None:
         is_new = self.parser.get_http_version() == "1.1"

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from serving.journal.reader import age_of_oldest, read_entries
+from serving.journal.reader import age_of_next
 from serving.journal.records import SUFFIX
 from serving.journal.segments import DAMAGED, REJECTED, Segment, list_segments
 from serving.store import tables
@@ -36,7 +36,7 @@ async def read_ingested(session: AsyncSession) -> dict[str, int]:
 
 
 def look_at(folder: Path, ingested: Mapping[str, int]) -> JournalHealth:
-    """Look at a folder, which need not be there yet. Reads a record of each segment that waits.
+    """Look at a folder, which need not be there yet. Reads the head of one record of each segment that waits.
 
     Args:
         ingested: name of a segment that is not finished -> its bytes in the database.
@@ -59,6 +59,6 @@ def _waiting(segment: Segment, offset: int) -> tuple[int, float]:
         num_bytes = segment.path.stat().st_size - offset
         if num_bytes <= 0:
             return 0, 0.0
-        return num_bytes, age_of_oldest(read_entries(segment, offset, 1).entries)
+        return num_bytes, age_of_next(segment, offset)
     except FileNotFoundError:  # ingest has just removed it
         return 0, 0.0

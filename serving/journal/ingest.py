@@ -63,12 +63,11 @@ class IngestReport:
     """Inferences that are new in the database."""
     num_feedback: int = 0
     num_interrupted: int = 0
-    num_skipped: int = 0
-    """Records of a type that only a later version knows."""
     num_unmatched: int = 0
     """Ends that found no inference without an end: repeated, or their begin was lost."""
     num_rejected: int = 0
-    """Records that no row could be made of; see `rejected/` in the journal's folder."""
+    """Records that no row could be made of, a later version's among them; see `rejected/` in the
+    journal's folder."""
     num_damaged: int = 0
     """Segments that were moved aside."""
     num_torn_bytes: int = 0
@@ -172,7 +171,6 @@ async def _store(
     report.num_inferences += written.num_inferences
     report.num_feedback += written.num_feedback
     report.num_unmatched += written.num_unmatched
-    report.num_skipped += reading.num_skipped
     report.num_rejected += len(rejects)
     report.lag_seconds = max(report.lag_seconds, age_of_oldest(reading.entries))
 

@@ -3,15 +3,17 @@
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from serving.ids import begun_at, moment_of
 from serving.journal.frames import Frame, Tail, pack, read_batch
-from serving.journal.records import MAGIC, Begin, End, Feedback, Record
+from serving.journal.records import MAGIC, Begin, End, Record
 from serving.journal.rows import (
     BegunRow,
     EndedRow,
@@ -27,7 +29,6 @@ from serving.journal.segments import DAMAGED, REJECTED, Segment, segment_path
 logger = logging.getLogger("strop.serving")
 
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
-_TYPES = frozenset(kind.__struct_config__.tag for kind in (Begin, End, Feedback))
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -60,8 +61,6 @@ class Reading:
     num_records: int
     entries: list[Entry] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    num_skipped: int = 0
-    """Records of a type that a later version writes."""
 
 
 def read_entries(segment: Segment, offset: int, max_bytes: int) -> Reading:
@@ -70,30 +69,21 @@ def read_entries(segment: Segment, offset: int, max_bytes: int) -> Reading:
     reading = Reading(batch.end, batch.tail, len(batch.frames))
     for frame in batch.frames:
         try:
-            record = decode(frame.payload)
-            if record is None:
-                reading.num_skipped += 1
-            else:
-                reading.entries.append(Entry(frame, _row_of(record, segment.worker_id)))
+            row = _row_of(decode(frame.payload), segment.worker_id)
+            reading.entries.append(Entry(frame, row))
         except (ValueError, RecursionError) as error:
             # Not its repr: that of a UnicodeDecodeError holds the whole text.
             reading.rejects.append(Reject(frame, f"{type(error).__name__}: {error}"))
     return reading
 
 
-def decode(payload: bytes) -> Record | None:
-    """Read a record; None: a later version wrote it, and says what it is.
+def decode(payload: bytes) -> Record:
+    """Read a record.
 
     Raises:
-        ValueError: it is no record.
+        ValueError: it is none, or one of a type that only a later version knows.
     """
-    try:
-        record: Record = _DECODER.decode(payload)
-    except msgspec.ValidationError:
-        kind: Any = msgspec.msgpack.decode(payload, type=dict[str, Any]).get("type")
-        if isinstance(kind, str) and kind not in _TYPES:
-            return None
-        raise
+    record: Record = _DECODER.decode(payload)
     return record
 
 
@@ -119,7 +109,16 @@ def days_of(entries: Iterable[Entry]) -> set[date]:
 def age_of_oldest(entries: Iterable[Entry]) -> float:
     """Return how many seconds ago the oldest inference or rating came; 0 without any."""
     oldest = min((entry.at for entry in entries), default=None)
-    return max(0.0, time.time() - oldest.timestamp()) if oldest else 0.0
+    return _age_of(oldest) if oldest else 0.0
+
+
+def age_of_next(segment: Segment, offset: int) -> float:
+    """Return how many seconds ago the record at `offset` came, its bodies unread; 0 without one."""
+    for frame in read_batch(segment.path, offset, 1).frames:
+        with suppress(ValueError):
+            found = msgspec.msgpack.decode(frame.payload, type=_Dated)
+            return _age_of(found.at)
+    return 0.0
 
 
 def keep_reject(segment: Segment, reject: Reject) -> None:
@@ -153,6 +152,21 @@ def set_aside(segment: Segment, offset: int) -> Path:
         kept,
     )
     return kept
+
+
+class _Dated(msgspec.Struct):
+    """What of a record says when it came."""
+
+    id: str
+    given_at_ms: int | None = None
+
+    @property
+    def at(self) -> datetime:
+        return begun_at(self.id) if self.given_at_ms is None else moment_of(self.given_at_ms)
+
+
+def _age_of(moment: datetime) -> float:
+    return max(0.0, time.time() - moment.timestamp())
 
 
 def _row_of(record: Record, worker_id: str) -> Row:

@@ -11,7 +11,7 @@ A payload is MessagePack of one of the structs below, as a map whose "type" name
 Readers ignore map keys they do not know; writers may add keys with a default and never change
 or reuse one: that is what the version stands for. Times are milliseconds since 1970 or
 durations in milliseconds, as their names say; bodies are the bytes that crossed the wire.
-A record whose "type" a reader does not know is skipped.
+A record whose "type" a reader does not know is kept aside, for a later version of it.
 
 A segment is locked (flock) while its worker may append to it, and gets its name when it is locked
 already: one without its lock gets no further byte. A worker locks its next segment before it lets

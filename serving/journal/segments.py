@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,9 @@ def list_segments(folder: Path) -> list[Segment]:
 def remove_drafts(folder: Path) -> None:
     """Remove what workers leave that die while they make a segment. Making one takes no time."""
     for path in folder.glob(f".*{SUFFIX}"):
-        if not _is_fresh(path):
-            path.unlink()
+        with suppress(FileNotFoundError):  # it has just got its name
+            if not _is_fresh(path):
+                path.unlink()
 
 
 def count_bytes(folder: Path) -> int:

@@ -54,6 +54,7 @@ class JournalWriter:
         self._named: OpenSegment | None = None  # the newest whose name is on disk
         self._sync_lock = asyncio.Lock()
         self._told: tuple[str, int] | None = None
+        self._rotates_at = 0.0  # not before: the last try failed
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._segment = self._open_segment()
@@ -84,7 +85,7 @@ class JournalWriter:
         if not is_end:
             self._refuse_above_watermark(num_bytes, now)
         if self._segment.num_bytes + num_bytes > self._settings.segment_bytes:
-            self._rotate()
+            self._rotate(now)
         try:
             self._segment.append(frame)
         except OSError as error:
@@ -160,7 +161,7 @@ class JournalWriter:
             self._count(now)
             is_full = self._num_folder_bytes + num_bytes > self._settings.max_bytes
             if is_full or not self._reserve.is_whole:
-                self._let_go()
+                self._let_go(now)
             self._reserve.fill()
         if not self._reserve.is_whole:
             raise self._refusal(
@@ -191,17 +192,20 @@ class JournalWriter:
         logger.error("%s was deleted; what was not read of it is lost", self._segment.path)
         self._go_on_in(fresh)
 
-    def _let_go(self) -> None:
+    def _let_go(self, now: float) -> None:
         """Have the open segment read and removed: no later record would ever rotate it away."""
         if self._segment.has_records:
-            self._rotate()
+            self._rotate(now)
 
-    def _rotate(self) -> None:
+    def _rotate(self, now: float) -> None:
+        if now < self._rotates_at:
+            return
         try:
             fresh = self._open_segment()
         except OSError:
             # The old one still takes records; a long segment harms nobody.
             logger.exception("No new segment in %s; the old one grows on", self._folder)
+            self._rotates_at = now + _RETRY_SECONDS
             return
         self._go_on_in(fresh)
 

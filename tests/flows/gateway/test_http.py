@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.http.protocol import MAX_AHEAD_BYTES
+from gateway.http.protocol import MAX_AHEAD_BYTES, MAX_AHEAD_REQUESTS
 from gateway.http.refusals import MAX_HEAD_BYTES
 from tests.behind_protocol import App, running
 from tests.gateway import until
@@ -228,5 +228,16 @@ async def test_who_sends_far_ahead_is_cut(app: App) -> None:
     writer.write(HEAD + b"\r\n")
     await until(lambda: len(app.requests) == 1)
     writer.write((HEAD + b"\r\n") * (MAX_AHEAD_BYTES // 4))
+    await until(lambda: app.num_gone == 1)
+    writer.transport.abort()
+
+
+async def test_who_sends_many_ahead_is_cut(app: App) -> None:
+    """However short they are, and though they were not too long when they came."""
+    app.may_answer.clear()
+    _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write((HEAD + b"\r\n") * (MAX_AHEAD_REQUESTS + 2))
+    await until(lambda: len(app.requests) == 1)
+    writer.write(HEAD)
     await until(lambda: app.num_gone == 1)
     writer.transport.abort()

@@ -17,7 +17,7 @@ from serving.errors import PayloadTooLargeError, UnavailableError
 from serving.journal.frames import Tail, read_batch
 from serving.journal.reader import decode
 from serving.journal.records import Begin, End, Record
-from serving.journal.segments import list_segments, remove_drafts
+from serving.journal.segments import OpenSegment, list_segments, remove_drafts
 from serving.journal.writer import JournalWriter
 from serving.sections import JournalSettings
 from tests.disks import pretended_disk
@@ -72,6 +72,25 @@ def test_one_segment_is_locked_while_the_writer_lives(tmp_path: Path) -> None:
     assert all(segment.path.stat().st_size <= 4096 for segment in segments)
     writer.close()
     assert segments[-1].is_closed()
+
+
+def test_a_rotation_that_fails_is_not_tried_with_every_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old segment grows on meanwhile, and the log does not."""
+    tried = []
+
+    def fail(path: Path) -> OpenSegment:
+        tried.append(path)
+        raise OSError("no new files here")
+
+    writer = JournalWriter(tmp_path, JournalSettings(segment_bytes=4096), "w-1")
+    monkeypatch.setattr("serving.journal.writer.OpenSegment", fail)
+    for _ in range(40):
+        writer.append(make_begin())
+    writer.close()
+    assert len(tried) == 1
+    assert len(read_all(tmp_path)) == 40
 
 
 def test_a_segment_is_locked_before_it_is_named(tmp_path: Path) -> None:
