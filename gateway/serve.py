@@ -7,7 +7,10 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from hashlib import blake2b
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -26,6 +29,7 @@ from serving.settings import Settings
 logger = logging.getLogger("strop.gateway")
 
 _BACKLOG: Final = 2048
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there is ours alone
 
 
 def serve(settings: Settings, url: str) -> None:
@@ -54,15 +58,15 @@ def serve(settings: Settings, url: str) -> None:
             patience_seconds=gateway.patience_seconds,
         ).run()
         return
-    share_metrics(settings.home / "metrics")
     main = partial(_run_worker, settings.model_dump_json(), url)
-    Workers(
-        main,
-        config.bind_socket(),
-        gateway.workers,
-        leave_seconds=gateway.notice_seconds + gateway.drain_seconds,
-        patience_seconds=gateway.patience_seconds,
-    ).run()
+    with shared_metrics(settings.home):
+        Workers(
+            main,
+            config.bind_socket(),
+            gateway.workers,
+            leave_seconds=gateway.notice_seconds + gateway.drain_seconds,
+            patience_seconds=gateway.patience_seconds,
+        ).run()
 
 
 def _run_worker(settings: str, url: str, listener: socket.socket, line: Connection) -> None:
@@ -76,14 +80,33 @@ def _run_worker(settings: str, url: str, listener: socket.socket, line: Connecti
     serve_as_worker(server, listener, line)
 
 
-def share_metrics(folder: Path) -> None:
-    """Give the workers to come one empty folder for their metrics."""
+@contextmanager
+def shared_metrics(home: Path) -> Iterator[Path]:
+    """Give the workers to come one empty folder for their metrics, which is gone with them.
+
+    In memory where that can be had: their files are mapped and have holes, and who writes into a
+    hole of a full disk is killed.
+    """
     # Imported here, like all that loads prometheus_client: it reads its environment at import.
     from monitoring.metrics import MULTIPROCESS_VARIABLE
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
+    named = f"strop-{os.getuid()}-{blake2b(bytes(home.resolve()), digest_size=8).hexdigest()}"
+    try:
+        folder = _empty(_MEMORY / named)
+    except OSError:  # no such thing here, or somebody else's is in the way
+        folder = _empty(home / "metrics")
     os.environ[MULTIPROCESS_VARIABLE] = str(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty(folder: Path) -> Path:
+    """Make a folder that is ours alone; what an earlier gateway left there goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
