@@ -78,4 +78,4 @@ class InferenceStatus(StrEnum):
     REFUSED = "refused"  # the engine refused the request (4xx); passed on as it was
     UPSTREAM_ERROR = "upstream_error"  # the engine failed or went away
     CLIENT_ABORTED = "client_aborted"  # the client went away first
-    INTERRUPTED = "interrupted"  # the gateway worker died in the middle
+    INTERRUPTED = "interrupted"  # the gateway worker died or left in the middle

@@ -1,4 +1,7 @@
-"""The queue of one pool: bounded, first come first served, and left early when it hardly moves."""
+"""The queue of one pool: bounded, its places dealt in turn, and left early when it hardly moves.
+
+Who comes while a place is free takes it, also in the tenth of a second until the queue has seen it.
+"""
 
 import asyncio
 import time

@@ -175,9 +175,10 @@ class SharedTable:
 
 
 class Row:
-    """The cells of one name; `with row:` is its lock, inside of which they may be used.
+    """The cells of one name; `with row:` is its lock, inside of which they may be changed.
 
-    `lock` and `unlock` are the same for those who count microseconds.
+    `lock` and `unlock` are the same for those who count microseconds. This worker's own counts are
+    nobody else's to change, and reading without the lock tells what was true a moment ago.
     """
 
     __slots__ = ("_reserved", "_running", "_start", "_table", "cells", "lock", "unlock")

@@ -53,7 +53,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin", omit_default
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", omit_defaults=True):
-    """Written after the last byte, whatever that was."""
+    """Written before the last bytes leave for the client, or when it is clear that none will."""
 
     id: str
     status: InferenceStatus

@@ -1,7 +1,7 @@
 """The journal's writer: one append per record, durable against kill -9 when `append` returns.
 
-Two appends a request run on the gateway's event loop, so everything here is one system call or
-plain arithmetic. With `journal.durability = "power"` a thread syncs, one segment after the other, in
+Two appends a request run on the gateway's event loop, so they are a system call or two and plain
+arithmetic; once a second the folder is measured, too. With `journal.durability = "power"` a thread syncs, one segment after the other, in
 the order in which they were written; only `flush` waits for it.
 """
 
