@@ -75,6 +75,14 @@ class Dispatcher:
                 place = await self._lanes[wanted.pool].wait(partial(self._deal, wanted))
         return place
 
+    def has_another(self, wanted: Wanted) -> bool:
+        """Whether a replica that was not tried can answer, and is not out because it fails."""
+        now = self._clock()
+        return any(
+            url not in wanted.tried and self._takes_requests(url, now)
+            for url in self._prover.replicas_for(wanted.pool, wanted.adapter)
+        )
+
     def load_of(self, replica: str) -> int:
         """Return how many requests are at a replica now."""
         return self._load[replica]
@@ -106,7 +114,7 @@ class Dispatcher:
         now = self._clock()
         self._load[place.replica] -= 1
         self._judge(place, now)
-        self._lanes[place.pool].one_left(now)
+        self._lanes[place.pool].one_left(now, was_served=place.has_served)
 
     def _candidates(self, wanted: Wanted, now: float) -> Sequence[str]:
         """Return the replicas that can answer, without those that are out while others are not.

@@ -5,6 +5,7 @@ import re
 from contextlib import closing
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.http.reply import Reply
@@ -24,11 +25,13 @@ logger = logging.getLogger("strop.gateway")
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = 2.0
+_NO_ROOM: Final = "engine_overloaded"
 
 # Statuses that speak of the gateway's own credentials, address or method: no client can mend them.
 _NOT_THE_CLIENTS_FAULT: Final = frozenset({401, 402, 403, 405, 407, 408, 421})
 _OVERLOADED: Final = frozenset({429, 503})
 _NOT_THERE: Final = frozenset({404, 501})
+_MAYBE_ANOTHERS: Final = _OVERLOADED | _NOT_THERE
 # The words of FastAPI, and of vLLM around them. A model that is not there gets other ones.
 _NO_ROUTE: Final = re.compile(rb'\{\s*"(detail|error)"\s*:[^}]*"Not Found"[^}]*\}\s*\}?\s*')
 # Nothing was sent, or the connection ended without a byte in answer: what it may have begun has
@@ -40,11 +43,12 @@ async def call_engine(runtime: Runtime, order: Order, capture: Capture, reply: R
     """Get an answer that may go to the client, and have it passed on; hang up on leaving early.
 
     A second attempt is made, at another replica, when one cannot be reached, goes away before its
-    head, or does not know the adapter. Never with another model, never after a byte of the answer,
-    and never after a failure that a replica worded: it would only fail twice as much.
+    head, does not know the adapter, or has no room while another one is well. Never with another
+    model, never after a byte of the answer, and never after any other failure that a replica
+    worded: it would only fail twice as much.
 
     Raises:
-        UnavailableError: no proved replica, none reached, none with room, or it is overloaded.
+        UnavailableError: no proved replica, none reached, none with room, or they are overloaded.
         EngineTimeoutError: no head in time. Not tried again: it may still be at work.
         EngineError: the engine failed, before its answer's end too, or its answer is not for the
             client.
@@ -59,16 +63,29 @@ async def call_engine(runtime: Runtime, order: Order, capture: Capture, reply: R
         ):
             capture.replica = place.replica
             response = await _ask(runtime, order, capture, place)
-            if response is not None:
+            if not isinstance(response, _Failure):
                 with closing(response):
                     capture.answered(response.status)
                     if not _is_the_clients(response.status):
                         await _refuse(response, capture)
                     await relay(response, order, capture, reply, ping_seconds)
                 return
-        if wanted.tried:
-            raise no_engine()
-        wanted = replace(wanted, tried=(place.replica,))
+        again = replace(wanted, tried=(place.replica,))
+        if wanted.tried or (response.is_overload and not runtime.dispatcher.has_another(again)):
+            capture.got(response.said)
+            raise response.error
+        wanted = again
+
+
+class _Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica did in place of answering. Another one may be asked."""
+
+    error: UnavailableError
+    """What the client gets if that is not to be."""
+    said: bytes = b""
+    """The engine's words for it."""
+    is_overload: bool = False
+    """Whether it has no room: then one that is out would hardly have any."""
 
 
 def _wanted(runtime: Runtime, order: Order, capture: Capture) -> Wanted:
@@ -80,8 +97,8 @@ def _wanted(runtime: Runtime, order: Order, capture: Capture) -> Wanted:
 
 async def _ask(
     runtime: Runtime, order: Order, capture: Capture, place: Place
-) -> UpstreamResponse | None:
-    """Return the replica's answer, None if another one has to be asked."""
+) -> UpstreamResponse | _Failure:
+    """Return the replica's answer, or why another one has to be asked."""
     limits = runtime.settings.gateway
     deadlines = Deadlines(first_byte=limits.first_byte_seconds, idle=limits.idle_seconds)
     headers = {
@@ -107,20 +124,37 @@ async def _ask(
         runtime.metrics.failed(error.code)
         capture.trace.call_failed(error.code)
         place.fail()
-        return None
-    if response.status not in _NOT_THERE:
+        return _Failure(error=no_engine())
+    if response.status not in _MAYBE_ANOTHERS:
         return response
+    capture.answered(response.status)
     with closing(response):
         said = await read_at_most(response, _MAX_ERROR_BYTES)
-    capture.answered(response.status)
-    _refuse_missing_route(order, capture, response.status, said)
+    if response.status in _NOT_THERE:
+        return _not_there(runtime, order, capture, place, response.status, said)
+    runtime.metrics.failed(_NO_ROOM)
+    capture.trace.call_failed(_NO_ROOM)
+    place.fail()
+    return _Failure(error=_overloaded(response), said=said, is_overload=True)
+
+
+def _not_there(
+    runtime: Runtime, order: Order, capture: Capture, place: Place, status: int, said: bytes
+) -> _Failure:
+    """Take note of an adapter that a replica does not have, and return that.
+
+    Raises:
+        NotFoundError: it has no such route.
+        EngineError: it does not have its base model.
+    """
+    _refuse_missing_route(order, capture, status, said)
     if order.choice.adapter is None:
         capture.got(said)
-        raise EngineError(f"The engine answered with status {response.status}.")
+        raise EngineError(f"The engine answered with status {status}.")
     runtime.prover.unprove(place.replica, order.choice.adapter)
     runtime.metrics.failed("adapter_missing")
     capture.trace.call_failed("adapter_missing")
-    return None
+    return _Failure(error=no_engine())
 
 
 def _refuse_missing_route(order: Order, capture: Capture, status: int, said: bytes) -> None:
@@ -143,22 +177,19 @@ def _is_the_clients(status: int) -> bool:
     """Whether an answer is for the client: success, and what the client did wrong."""
     if status < 400:
         return 200 <= status < 300
-    return status < 500 and status not in _NOT_THE_CLIENTS_FAULT and status not in _OVERLOADED
+    return status < 500 and status not in _NOT_THE_CLIENTS_FAULT
 
 
 async def _refuse(response: UpstreamResponse, capture: Capture) -> None:
     """Raise what the client gets in place of an answer that is not for it."""
     await read_at_most(response, _MAX_ERROR_BYTES, capture.got)
-    status = response.status
-    if status in _OVERLOADED:
-        raise UnavailableError(
-            "The engine takes no more requests now. Try again in a moment.",
-            code="engine_overloaded",
-            retry_after=_retry_after(response),
-        )
-    raise EngineError(f"The engine answered with status {status}.")
+    raise EngineError(f"The engine answered with status {response.status}.")
 
 
-def _retry_after(response: UpstreamResponse) -> float:
+def _overloaded(response: UpstreamResponse) -> UnavailableError:
     given = response.headers.get("retry-after", "")
-    return min(float(given), 60.0) if given.isdigit() else _RETRY_SECONDS
+    return UnavailableError(
+        "The engine takes no more requests now. Try again in a moment.",
+        code=_NO_ROOM,
+        retry_after=min(float(given), 60.0) if given.isdigit() else _RETRY_SECONDS,
+    )

@@ -64,9 +64,14 @@ class Lane:
             self._withdraw(waiter)
             raise
 
-    def one_left(self, now: float) -> None:
-        """Note that a request of the pool has ended, and give its place to who waits."""
-        self._rate = self._rate.after_one_more(now)
+    def one_left(self, now: float, *, was_served: bool) -> None:
+        """Give the place of a request that has ended to who waits.
+
+        Those that were not served say nothing of how fast the queue moves: a replica that refuses
+        does so at once.
+        """
+        if was_served:
+            self._rate = self._rate.after_one_more(now)
         if self._waiting:
             self._hand_out(most=1)
 

@@ -1,5 +1,6 @@
 """What a request needs of a replica, and the place that it gets there."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -38,6 +39,8 @@ class Place:
         self.is_trial = is_trial
         self.is_well: bool | None = None
         """What the request says of its replica, once it has ended; None: nothing."""
+        self.has_served = False
+        """Whether the replica was at work for the request until that was over, or its client left."""
         self._leave = leave
 
     def fail(self) -> None:
@@ -60,5 +63,7 @@ class Place:
         if isinstance(error, EngineError):
             self.is_well = False
         elif error is None and self.is_well is None:
-            self.is_well = True
+            self.is_well = self.has_served = True
+        elif isinstance(error, CancelledError):
+            self.has_served = True
         self._leave(self)

@@ -53,6 +53,11 @@ def broken(_: Received) -> Answer:
     return Answer(status=500, pieces=[b'{"error":{"message":"boom"}}'])
 
 
+def overloaded(_: Received) -> Answer:
+    """Refuse at once, as an engine or a proxy before it does that has no room."""
+    return Answer(status=503, headers={"retry-after": "7"}, pieces=[b'{"detail":"full"}'])
+
+
 def slowly(received: Received) -> Answer:
     """Answer after a while."""
     answer = answer_like_vllm(received)
@@ -110,6 +115,40 @@ async def test_a_broken_replica_is_put_out_tried_and_taken_back(
         async with asyncio.timeout(60):
             while dispatcher.is_ejected(sick.url):
                 assert (await gateway.chat()).status == 200
+
+
+async def test_a_replica_without_room_costs_no_request(tmp_path: Path, database: Database) -> None:
+    """It is never busy, and would draw all traffic: what it refuses is asked of the other one."""
+    routing = {"eject_after": 3, "eject_seconds": 60}
+    async with a_gateway_over(2, tmp_path, database, **routing) as (gateway, (full, free)):
+        full.script = overloaded
+        answers = [await gateway.chat() for _ in range(10)]
+        answers += await crowd(gateway, 10, stream=True)
+        assert statuses(answers) == {200: 20}
+        assert (len(full.calls), len(free.calls)) == (3, 20)
+        assert gateway.runtime.dispatcher.is_ejected(full.url)
+        ends = await gateway.ended(20)
+        assert {(end.status, end.http_status) for end in ends} == {(InferenceStatus.OK, 200)}
+        assert not any(b"full" in end.response for end in ends)
+
+
+async def test_where_no_replica_has_room_clients_are_told_when_to_come_back(
+    tmp_path: Path, database: Database
+) -> None:
+    """503 with the engine's Retry-After; once all are out, a request is sent to one of them only."""
+    routing = {"eject_after": 3, "eject_seconds": 60}
+    async with a_gateway_over(2, tmp_path, database, **routing) as (gateway, engines):
+        for engine in engines:
+            engine.script = overloaded
+        answers = [await gateway.chat() for _ in range(10)]
+        assert {(answer.status, answer.error["code"]) for answer in answers} == {
+            (503, "engine_overloaded")
+        }
+        assert {answer.headers["retry-after"] for answer in answers} == {"7"}
+        assert sum(len(engine.calls) for engine in engines) == 10 + 3
+        (end, *_) = await gateway.ended(10)
+        assert (end.status, end.http_status) == (InferenceStatus.UPSTREAM_ERROR, 503)
+        assert end.response == b'{"detail":"full"}'
 
 
 async def test_half_open_is_one_request(tmp_path: Path, database: Database) -> None:

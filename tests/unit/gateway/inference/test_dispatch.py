@@ -105,12 +105,56 @@ async def test_a_queue_that_would_take_too_long_is_not_joined(world: World) -> N
     """One request in ten seconds got through: whoever came now would wait longer than it may."""
     places = [await world.dispatcher.take(BASE) for _ in range(4)]
     world.now += 10
-    places.pop().give_back()
+    with places.pop():
+        pass
     places.append(await world.dispatcher.take(BASE))
     with pytest.raises(UnavailableError) as caught:
         await world.dispatcher.take(BASE)
     assert caught.value.retry_after == pytest.approx(6.3, abs=1)
     assert world.metric('strop_shed_total{pool="default",why="queue_slow"} 1.0')
+
+
+def answered(place: Place) -> None:
+    """End as a request does that was answered."""
+    with place:
+        pass
+
+
+def refused(place: Place) -> None:
+    """End as a request does that the replica had no room for."""
+    with place:
+        place.fail()
+
+
+def broken(place: Place) -> None:
+    """End as a request does whose replica had a bug."""
+    with pytest.raises(EngineError), place:
+        raise EngineError("It broke.")
+
+
+def left(place: Place) -> None:
+    """End as a request does whose client hung up."""
+    with pytest.raises(asyncio.CancelledError), place:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("end", "retry_after"),
+    [(answered, 1), (left, 1), (refused, 5), (broken, 5), (Place.give_back, 5)],
+)
+async def test_only_what_was_served_says_how_fast_the_queue_moves(
+    tmp_path: Path, end: Callable[[Place], None], retry_after: float
+) -> None:
+    """Ten in a second. A replica that refuses does so at once: nobody gets through by that."""
+    world = World(tmp_path, queue_size=0)
+    for _ in range(10):
+        world.now += 0.1
+        end(await world.dispatcher.take(BASE))
+    for _ in range(4):
+        await world.dispatcher.take(BASE)
+    with pytest.raises(UnavailableError) as caught:
+        await world.dispatcher.take(BASE)
+    assert caught.value.retry_after == retry_after
 
 
 async def test_a_wait_has_an_end(tmp_path: Path) -> None:
@@ -182,7 +226,7 @@ async def test_a_replica_that_fails_is_left_alone_then_tried(world: World) -> No
     assert not world.dispatcher.is_ejected(A)
 
 
-@pytest.mark.parametrize("leave", [Place.give_back, lambda place: leave_as_gone(place)])
+@pytest.mark.parametrize("leave", [Place.give_back, left])
 async def test_a_trial_that_says_nothing_is_repeated(
     world: World, leave: Callable[[Place], None]
 ) -> None:
@@ -195,12 +239,6 @@ async def test_a_trial_that_says_nothing_is_repeated(
     assert world.dispatcher.is_ejected(A)
     assert await world.answer(only_a) == A
     assert not world.dispatcher.is_ejected(A)
-
-
-def leave_as_gone(place: Place) -> None:
-    """Leave a place as a request does whose client hung up."""
-    with pytest.raises(asyncio.CancelledError), place:
-        raise asyncio.CancelledError
 
 
 async def test_where_all_are_out_none_is(world: World) -> None:
