@@ -65,6 +65,10 @@ class GatewaySettings(Section):
     patience_seconds: float = Field(30, ge=2)
     """A worker that was well and has not moved for so long is replaced; a single one ends."""
     first_byte_seconds: float = Field(120, gt=0)
+    """From a request to its stream's first byte."""
+    answer_seconds: float = Field(600, gt=0)
+    """From a request that is not streamed to its answer, of which an engine sends nothing before its
+    end. OpenAI's clients wait for so long."""
     idle_seconds: float = Field(60, gt=0)
     """Silence of an engine, or of a client that takes nothing, after which it counts as gone."""
     ping_seconds: float | None = Field(None, gt=0)

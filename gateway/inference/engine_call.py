@@ -100,7 +100,9 @@ async def _ask(
 ) -> UpstreamResponse | _Failure:
     """Return the replica's answer, or why another one has to be asked."""
     limits = runtime.settings.gateway
-    deadlines = Deadlines(first_byte=limits.first_byte_seconds, idle=limits.idle_seconds)
+    # What is not streamed begins when all of it is there.
+    begins = limits.first_byte_seconds if order.asked.is_streamed else limits.answer_seconds
+    deadlines = Deadlines(first_byte=begins, idle=limits.idle_seconds)
     headers = {
         "content-type": "application/json",
         # vLLM makes it the answer's id.

@@ -183,18 +183,6 @@ async def test_a_call_that_cannot_be_written_is_the_operators_fault(
     assert engine.calls == []
 
 
-async def test_silence_of_the_engine_is_504(tmp_path: Path, database: Database) -> None:
-    """No first byte in time: given up, and not tried again elsewhere."""
-    async with fake_engine() as engine:
-        settings = make_settings(tmp_path, engine, first_byte_seconds=0.3)
-        engine.script = lambda _: Answer(before_head=Fault.STALL)
-        async with running_gateway(settings, database) as gateway:
-            await is_well(gateway)
-            response = await gateway.chat()
-            assert response.status == 504
-            await until(lambda: engine.num_hung_up == 1)
-
-
 async def test_shutdown_tells_the_client_and_the_record(
     settings: Settings, database: Database, engine: FakeEngine
 ) -> None:
