@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.http.exchange import Exchange
 from gateway.inference.event_times import EventTimes
+from gateway.inference.kept import Kept
 from gateway.inference.meter import Meter
 from gateway.inference.order import BYTES_PER_TOKEN, Order
 from gateway.quota.admission import Admission
@@ -54,9 +55,9 @@ class Capture:
         self._traffic = runtime.traffic
         self._begun_at = time.monotonic()
         self._http_status: int | None = None
-        self._pieces: list[bytes] = []
-        self.got = self._pieces.append if order.is_logged else _drop
-        """Keeps bytes that came from the engine."""
+        self._kept = Kept(runtime.settings.journal.max_record_bytes)
+        self.got = self._kept.add if order.is_logged else _drop
+        """Keeps bytes that came from the engine, as many as a record takes."""
         self._times = EventTimes(self._begun_at, self._served_metrics, trace)
         self.got_event = self._times.add
         """Times an event of a stream; several that came at once count as one."""
@@ -116,15 +117,23 @@ class Capture:
         if self.meter and busy_ms is not None:
             self._served_metrics.cost(self.meter.cost_of(busy_ms))
         if self._order.is_logged:
-            self._write_end(status, error, seconds, busy_ms)
+            self._write_end(status, error, answer, seconds, busy_ms)
 
     def _write_end(
-        self, status: InferenceStatus, error: str | None, seconds: float, busy_ms: float | None
+        self,
+        status: InferenceStatus,
+        error: str | None,
+        answer: bytes | None,
+        seconds: float,
+        busy_ms: float | None,
     ) -> None:
-        times, response = self._times, b"".join(self._pieces)
+        times = self._times
         is_sse = times.num_events > 0
-        if status is InferenceStatus.OK and not is_sse:
-            response = self._order.endpoint.to_record(response)
+        if answer is None or is_sse:
+            response = self._kept.content()
+        else:
+            # What came in one piece may be too long for a record until the endpoint shortens it.
+            response = self._order.endpoint.to_record(answer)
         end = End(
             id=self._order.inference_id,
             status=status,

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
+from serving.sections import JournalSettings
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.keys import list_keys, revoke_key
@@ -12,12 +14,21 @@ from serving.types import Arm, InferenceStatus
 from tests.gateway import (
     MESSAGES,
     Gateway,
+    is_well,
     make_alias,
     make_key,
     promote_adapter,
+    running_gateway,
     until,
 )
-from tests.upstream_server import Answer, FakeEngine, Received, answer_like_vllm, events
+from tests.upstream_server import (
+    Answer,
+    FakeEngine,
+    Received,
+    answer_like_vllm,
+    events,
+    streamed,
+)
 
 
 async def test_an_answer_passes_through_and_is_recorded(
@@ -208,6 +219,32 @@ async def test_what_was_authorised_is_what_is_sent(gateway: Gateway, engine: Fak
     assert engine.calls[0].body.count(b'"model"') == 1
     assert engine.calls[0].json["model"] == "base"
     assert "foo" not in engine.calls[0].json
+
+
+async def test_of_an_answer_too_long_for_a_record_the_beginning_is_kept(
+    settings: Settings, database: Database, engine: FakeEngine
+) -> None:
+    """The client gets all of a stream, its tokens are counted; vectors do not count as long."""
+    journal = JournalSettings(max_record_bytes=2**16)
+    words = ["parcel " * 20] * 600
+    vectors = {"data": ["x" * 2**17], "usage": {"prompt_tokens": 2}}
+    async with running_gateway(
+        settings.model_copy(update={"journal": journal}), database
+    ) as gateway:
+        await is_well(gateway)
+        engine.script = lambda received: streamed(received, words)
+        stream = await gateway.chat(stream=True)
+        assert stream.body.count(b"data: ") == len(words) + 1
+        engine.script = lambda _: Answer(pieces=[json.dumps(vectors).encode()])
+        await gateway.post("/v1/embeddings", b'{"model": "base", "input": "a"}')
+        long, embedded = await gateway.ended(2)
+        told = gateway.runtime.metrics.render().decode()
+    assert (long.status, long.is_sse, long.is_truncated) == (InferenceStatus.OK, True, True)
+    assert 2**16 - 1000 < len(long.response) < 2**16
+    assert stream.body.startswith(long.response)
+    assert json.loads(embedded.response) == {"usage": vectors["usage"]}
+    assert not embedded.is_truncated
+    assert re.search(r'strop_tokens_total\{.*direction="completion".*\} 3.0', told)
 
 
 async def test_a_compressed_body_is_refused(gateway: Gateway) -> None:

@@ -1,5 +1,6 @@
 """Server-sent events pass through byte by byte, less the one event that only we asked for."""
 
+import tracemalloc
 from itertools import pairwise
 
 from hypothesis import given
@@ -120,6 +121,20 @@ def test_a_huge_event_is_not_held_together() -> None:
     pieces = [filter_.feed(event[at : at + 50_000]) for at in range(0, len(event), 50_000)]
     assert sum(map(len, pieces[:-1])) > 150_000
     assert b"".join(pieces) == event
+
+
+def test_an_event_without_end_is_not_kept() -> None:
+    """Of one that is far too long to be read, some of the beginning is; the next is read again."""
+    filter_, piece, num_pieces = EventFilter(CHAT, drops_usage=True), bytes(2**18), 200
+    tracemalloc.start()
+    passed = sum(len(filter_.feed(piece)) for _ in range(num_pieces))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * 2**20 < passed
+    passed += len(filter_.feed(b"\n\n"))
+    assert passed == len(piece) * num_pieces + 2
+    assert run(filter_, [USAGE + b"\n\n"]) == b""
+    assert filter_.usage is not None
 
 
 def test_an_engine_error_inside_a_stream_is_seen() -> None:
