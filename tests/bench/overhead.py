@@ -8,15 +8,15 @@ measured in turns, again and again, so that what the machine does besides falls 
 2. the same with longer bodies;
 3. latency at a constant rate, from the time at which each request was due.
 
-Strop's journal is read into the database afterwards: every request that a client saw answered has
-to be there as answered, and no more than one per connection besides, or this ends with 1.
+Strop's journal is read into the database afterwards and its rows are counted (`rows.py`); where they
+do not fit what clients saw, this ends with 1.
 
 Needs nginx and wrk (apt-get install nginx wrk); peers that are not there are left out.
-`--as-is FILE` also has a program with the options of `peers.py run` measure Strop its own way.
+`--as-is FILE` also has a program with the options of `peers.py run` measure Strop its own way; those
+rows are counted, too.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.command.progress import live_line
+from tests.bench.as_is import run_as_is
 from tests.bench.openloop import CONNECTIONS, at_rate
 from tests.bench.peers import PEERS, Target, chat, missing, running_peers
 from tests.bench.report import added, finish, load_now, make_parser, medians, table
-from tests.bench.stand import Stand, standing
+from tests.bench.rows import Tally, count_rows, describe_rows
+from tests.bench.stand import standing
 from tests.bench.wrk import instant_upstream, press
 from tests.scale import Scale
 
@@ -40,26 +42,6 @@ Tell = Callable[[str], None]
 ONE, MANY = 1, 32
 KILOBYTES = (4, 40, 400)
 _OPEN_LOOP = ("p50_ms", "p99_ms", "added_p50_ms", "added_p99_ms", "late_p99_ms")
-OWN_PORT = 9001
-"""Where `peers.py` has its upstream."""
-
-
-@dataclass
-class Tally:
-    """What Strop's clients counted."""
-
-    num_answered: int = 0
-    num_connections: int = 0
-    failed: set[str] = field(default_factory=set)
-    """Who gave an answer that was none; its figures mean nothing."""
-
-    def add(self, target: Target, num_answered: float, num_failed: float, connections: int) -> None:
-        """Count one stretch of load."""
-        if target.name == "strop":
-            self.num_answered += int(num_answered)
-            self.num_connections += connections
-        if num_failed:
-            self.failed.add(target.name)
 
 
 def main() -> int:
@@ -77,9 +59,9 @@ def main() -> int:
         if options.as_is:
             tell(f"{options.as_is.name} as it is")
             figures["as_is"] = run_as_is(options)
+            figures["is_ok"] = figures["is_ok"] and figures["as_is"]["is_ok"]
     keep(figures, Scale(is_full=options.write))
-    finish("overhead", figures, describe(figures), options)
-    return 0 if figures["is_ok"] else 1
+    return finish("overhead", figures, describe(figures), options)
 
 
 def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
@@ -103,8 +85,8 @@ def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
                 "open_loop": rounds.at_constant_rate(),
             }
         tell("Reading the journal into the database")
-        figures |= count(stand, tally)
-    return figures
+        counted = count_rows(stand, tally)
+    return {**figures, "failed": sorted(rounds.failed), **counted}
 
 
 @dataclass
@@ -116,6 +98,8 @@ class Rounds:
     folder: Path
     tally: Tally
     tell: Tell
+    failed: set[str] = field(default_factory=set)
+    """Who gave an answer that was none; its figures mean nothing."""
 
     def warm(self) -> None:
         """Have each target do what it does the first time only."""
@@ -165,7 +149,7 @@ class Rounds:
     ) -> dict[str, float]:
         body = chat(target.model, kilobytes * 1000)
         load = press(target, body, connections, seconds, self.folder)
-        self.tally.add(target, load.num_answered, load.num_failed, connections)
+        self._count(target, load.num_answered, load.num_failed, connections)
         return load.figures
 
     def _can_take(self, target: Target) -> bool:
@@ -177,25 +161,16 @@ class Rounds:
 
     def _at_rate(self, target: Target) -> dict[str, float]:
         found = at_rate(target, chat(target.model), self.options.rate, self.options.seconds)
-        num_failed = found.pop("num_failed")
-        self.tally.add(target, found.pop("num_answered"), num_failed, CONNECTIONS)
+        self._count(target, found.pop("num_answered"), found.pop("num_failed"), CONNECTIONS)
         return found
 
-
-def count(stand: Stand, tally: Tally) -> dict[str, Any]:
-    """Read the journal; hold Strop's rows against what its clients counted."""
-    drained = stand.drain()
-    num_rows = len(stand.ok_ids())
-    # One was asked by whoever looked whether Strop answers.
-    most = tally.num_answered + tally.num_connections + 1
-    return {
-        "answered": tally.num_answered,
-        "ok_rows": num_rows,
-        "most_ok_rows": most,
-        "drained": drained,
-        "failed": sorted(tally.failed),
-        "is_ok": "strop" not in tally.failed and tally.num_answered <= num_rows <= most,
-    }
+    def _count(
+        self, target: Target, num_answered: float, num_failed: float, connections: int
+    ) -> None:
+        if target.name == "strop":
+            self.tally.add(num_answered, num_failed, connections)
+        if num_failed:
+            self.failed.add(target.name)
 
 
 def keep(figures: dict[str, Any], scale: Scale) -> None:
@@ -230,20 +205,6 @@ def us_per_kb(figures: dict[str, Any], name: str) -> float:
     return round((long - short) * 1000 / KILOBYTES[-1], 2)
 
 
-def run_as_is(options: argparse.Namespace) -> list[str]:
-    """Have `peers.py` measure a Strop of its own; return the table that it prints."""
-    with standing(f"http://127.0.0.1:{OWN_PORT}") as stand, stand.starting() as ours:
-        command = [sys.executable, options.as_is, "run", options.peers, "--ours", ours.url]
-        command += ["--key", stand.key, "--model", ours.model]
-        done = subprocess.run(
-            [*command, "--seconds", str(options.seconds)],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        return done.stdout.splitlines()
-
-
 def describe(figures: dict[str, Any]) -> str:
     """Return all of it as tables."""
     parts = [describe_closed("0.2 kB", figures["plain"])]
@@ -261,14 +222,12 @@ def describe(figures: dict[str, Any]) -> str:
         f"A kB of body takes {us_per_kb(figures, 'strop')} us through Strop, "
         f"{us_per_kb(figures, 'direct')} to the upstream alone."
     )
-    parts.append(
-        f"{figures['answered']:,} answered by Strop, {figures['ok_rows']:,} rows "
-        f"({figures['most_ok_rows']:,} at most): {'right' if figures['is_ok'] else 'WRONG'}; "
-        f"drained at {figures['drained']['records_per_second']:,} records/s."
-    )
+    parts.append(describe_rows(figures))
     if figures["failed"]:
         parts.append(f"FAILED, so their figures mean nothing: {', '.join(figures['failed'])}")
-    return "\n\n".join([*parts, "\n".join(figures.get("as_is", []))])
+    if "as_is" in figures:
+        parts.append("\n".join([*figures["as_is"]["table"], "", describe_rows(figures["as_is"])]))
+    return "\n\n".join(parts)
 
 
 def describe_closed(what: str, found: dict[str, Figures]) -> str:

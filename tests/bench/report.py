@@ -29,20 +29,24 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def finish(name: str, figures: Mapping[str, Any], text: str, options: argparse.Namespace) -> None:
+def finish(name: str, figures: Mapping[str, Any], text: str, options: argparse.Namespace) -> int:
     """Print the figures, for people or as JSON; keep them all if asked to, beside README's.
 
     Args:
         name: the benchmark's.
-        figures: all of them, `load_before` among them.
+        figures: all of them, `load_before` and `is_ok` among them: whether the rows are right.
         text: what people read, but for the load.
         options: of `make_parser`.
+
+    Returns:
+        The process's exit status.
     """
     if options.write:
         write_result(f"{name}_all", figures)
     text = f"{text}\n\nLoad before: {figures['load_before']}."
     told = json.dumps({"machine": machine(), **figures}) if options.json else text
     sys.stdout.write(f"{told}\n")
+    return 0 if figures["is_ok"] else 1
 
 
 def load_now() -> float:

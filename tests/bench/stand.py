@@ -39,12 +39,15 @@ class Stand:
     url: str
     """The database's."""
     key: str
+    num_asked: int = 0
+    """Requests of our own, to see whether it answers."""
 
     @contextmanager
     def gateway(self) -> Iterator[Target]:
         """Run `strop gateway` until the block ends; yield it when it answers."""
         with self.starting() as target:
             wait_until(target.answers, 60, f"strop answers (see {self.log('gateway')})")
+            self.num_asked += 1
             yield target
 
     @contextmanager

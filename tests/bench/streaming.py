@@ -5,6 +5,9 @@ streams 50 tokens a second, with 100 and with 200 streams at once: first token a
 tokens beside those of going direct, and the gateway's CPU per chunk. Then 500 streams that have
 begun and are silent: the memory that they take.
 
+Strop's journal is read into the database afterwards and its rows are counted (`rows.py`); where they
+do not fit what clients saw, this ends with 1.
+
 LiteLLM takes more CPU than there is for that many streams; its times are those of a gateway that
 cannot keep up, its CPU per chunk is what each chunk cost it.
 """
@@ -22,6 +25,7 @@ from gateway.command.progress import live_line
 from tests.bench.paced import paced_upstream
 from tests.bench.peers import Target, missing, running_peers
 from tests.bench.report import added, finish, load_now, make_parser, medians, table
+from tests.bench.rows import Tally, count_rows, describe_rows
 from tests.bench.stand import standing
 from tests.bench.streams import measure_streams, memory_of_idle
 from tests.scale import Scale
@@ -47,45 +51,53 @@ def main() -> int:
     with live_line() as tell:
         figures = measure(options, tell)
     keep(figures, Scale(is_full=options.write))
-    finish("streaming", figures, describe(figures), options)
-    return 0
+    return finish("streaming", figures, describe(figures), options)
 
 
 def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
     """Return all figures."""
-    load = load_now()
+    load, tally = load_now(), Tally()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strop-bench-")))
         tell("Starting the upstream, Strop and its peers")
         direct = stack.enter_context(paced_upstream(options.rate))
         stand = stack.enter_context(standing(direct.url))
-        ours = stack.enter_context(stand.gateway())
-        running = running_peers(BESIDE, options.peers, folder, direct.url)
-        gateways = [ours, *stack.enter_context(running)]
-        idle = {}
-        for target in gateways:
-            tell(f"{IDLE} silent streams: {target.name}")
-            idle[target.name] = memory_of_idle(target, IDLE)
-        streams = {
-            str(number): in_turns(number, [direct, *gateways], options, tell) for number in STREAMS
-        }
-    return {"load_before": load, "streams": streams, "idle": IDLE, "idle_mb": idle}
+        with ExitStack() as started:
+            ours = started.enter_context(stand.gateway())
+            running = running_peers(BESIDE, options.peers, folder, direct.url)
+            gateways = [ours, *started.enter_context(running)]
+            idle = {}
+            for target in gateways:
+                tell(f"{IDLE} silent streams: {target.name}")
+                idle[target.name] = memory_of_idle(target, IDLE)
+            targets = [direct, *gateways]
+            streams = {
+                str(number): in_turns(number, targets, options, tally, tell) for number in STREAMS
+            }
+        tell("Reading the journal into the database")
+        counted = count_rows(stand, tally)
+    return {"load_before": load, "streams": streams, "idle": IDLE, "idle_mb": idle, **counted}
 
 
 def in_turns(
     num_streams: int,
     targets: list[Target],
     options: argparse.Namespace,
+    tally: Tally,
     tell: Callable[[str], None],
 ) -> Figures:
-    """Return each target's medians, and what it adds to going direct."""
+    """Return each target's medians, and what it adds to going direct; count Strop's answers."""
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number in range(options.rounds):
         for target in targets:
             tell(f"{num_streams} streams: round {number + 1} of {options.rounds}, {target.name}")
-            rounds[target.name].append(
-                measure_streams(target, num_streams, options.tokens, options.rate, options.seconds)
+            once = measure_streams(
+                target, num_streams, options.tokens, options.rate, options.seconds
             )
+            num_whole = once.pop("whole")
+            if target.name == "strop":
+                tally.add(num_whole, 0, num_streams)
+            rounds[target.name].append(once)
     found = {name: medians(figures) for name, figures in rounds.items()}
     direct = {name: found["direct"][name] for name in TIMES}
     return {name: figures | added(figures, direct) for name, figures in found.items()}
@@ -129,6 +141,7 @@ def describe(figures: dict[str, Any]) -> str:
     ]
     idle = ", ".join(f"{name} {megabytes} MB" for name, megabytes in figures["idle_mb"].items())
     parts.append(f"{figures['idle']} silent streams take {idle} more (times in ms).")
+    parts.append(describe_rows(figures))
     return "\n\n".join(parts)
 
 

@@ -31,6 +31,7 @@ def measure_streams(
     """Keep so many streams of `num_tokens` running, and time them for so long when they do.
 
     Returns:
+        `whole`: streams that ended as they should, from the first one on. While they ran evenly:
         `chunks` that came, `streams` that began; `first_...` and `gap_...` with the medians and 99th
         percentiles of first tokens and of the time between two; `cpu_us`: the gateway's per chunk.
     """
@@ -92,12 +93,14 @@ def _expect(out: IO[str], word: str) -> None:
 
 
 class Watch:
-    """What all streams together saw since `begin`."""
+    """What all streams together saw; but for `num_whole`, since `begin`."""
 
     def __init__(self) -> None:
         self.first_tokens: list[float] = []
         self.gaps: list[float] = []
         self.num_chunks = 0
+        self.num_whole = 0
+        """Streams that have ended, those before `begin` too."""
         self.num_open = 0
         """Streams whose first token has come and whose end has not."""
 
@@ -109,6 +112,7 @@ class Watch:
         """Return them."""
         spreads = {"first": spread_ms(self.first_tokens), "gap": spread_ms(self.gaps)}
         return {
+            "whole": self.num_whole,
             "chunks": self.num_chunks,
             "streams": len(self.first_tokens),
             **{
@@ -147,6 +151,7 @@ class _Stream(asyncio.Protocol):
         status = self._parser.get_status_code()
         assert status == 200, f"a stream was answered with {status}"
         self._watch.num_open -= 1
+        self._watch.num_whole += 1
         self._ask()
 
     def _ask(self) -> None:

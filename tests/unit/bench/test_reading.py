@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.as_is import read_calls
 from tests.bench.openloop import write_request
 from tests.bench.overhead import times
 from tests.bench.peers import PEERS, chat, fill
-from tests.bench.report import added, medians, percentile, table
+from tests.bench.report import added, finish, make_parser, medians, percentile, table
+from tests.bench.rows import Tally, judge
 from tests.bench.wrk import Load, read_load
 
 
@@ -51,6 +53,37 @@ def test_wrk_without_a_result_is_an_error() -> None:
     """A wrk that could not connect prints none."""
     with pytest.raises(ValueError, match="unable to connect"):
         read_load("unable to connect to 127.0.0.1:1 Connection refused\n")
+
+
+@pytest.mark.parametrize(
+    ("num_failed", "num_rows", "is_ok"),
+    [(0, 100, True), (0, 133, True), (0, 99, False), (0, 134, False), (1, 100, False)],
+)
+def test_rows_fit_what_clients_saw(num_failed: int, num_rows: int, is_ok: bool) -> None:
+    """As many as were answered, or one more for each connection and for who asked on their own."""
+    tally = Tally()
+    tally.add(100, num_failed, 32)
+    assert judge(tally, num_rows, num_asked=1)["is_ok"] is is_ok
+
+
+@pytest.mark.parametrize("is_ok", [True, False])
+def test_a_load_test_whose_rows_are_wrong_fails(
+    is_ok: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it measured, which is told all the same."""
+    figures = {"load_before": 0.1, "is_ok": is_ok}
+    assert finish("any", figures, "Fast.", make_parser("").parse_args([])) == (0 if is_ok else 1)
+    assert "Fast." in capsys.readouterr().out
+
+
+def test_calls_of_wrk_by_others_are_counted() -> None:
+    """All of those for our target."""
+    said = "  50 requests in 1.00s, 5MB read\nRESULT 50.0 0.280 1.250 2"
+    calls = [("8", "http://a:1"), ("32", "http://a:1"), ("32", "http://b:1")]
+    kept = "".join(f"-t1 -c{at} -d1s -s lua {url}/v1/c\n{said}\n" for at, url in calls)
+    assert read_calls(kept, "http://a:1") == Tally(96, 4, 41)
+    with pytest.raises(ValueError, match="no result for http://c:1"):
+        read_calls(kept, "http://c:1")
 
 
 def test_nobody_is_any_number_of_times_as_fast_as_who_answers_nothing() -> None:
