@@ -8,7 +8,7 @@ import msgspec
 from gateway.dialects.endpoint import END, ERROR, USAGE_ONLY, Endpoint, Fields, Mark, data_of
 from gateway.policy.checks import Check, flag, integer, one_of, pick
 from gateway.policy.conversation import conversation, has_system_prompt
-from gateway.policy.sampling import MAX_TOKENS, SAMPLING
+from gateway.policy.sampling import MAX_LOGPROBS, MAX_TOKENS, SAMPLING
 from gateway.policy.schemas import response_format, tool_choice, tools
 
 # How nearly every event begins. Such a one is neither [DONE] nor an error.
@@ -65,7 +65,7 @@ class _Chat(OlderEndpoint):
         "messages": conversation,
         "max_completion_tokens": integer(1, MAX_TOKENS),
         "logprobs": flag,
-        "top_logprobs": integer(0, 20),
+        "top_logprobs": integer(0, MAX_LOGPROBS),
         "tools": tools,
         "tool_choice": tool_choice,
         "parallel_tool_calls": flag,

@@ -7,7 +7,7 @@ import msgspec
 from gateway.dialects.chat import COMPLETING, OlderEndpoint
 from gateway.dialects.endpoint import Endpoint
 from gateway.policy.checks import Check, flag, integer, label, one_of, text
-from gateway.policy.sampling import MAX_TOKENS, one_or_several
+from gateway.policy.sampling import MAX_LOGPROBS, MAX_TOKENS, one_or_several
 
 
 class _Completions(OlderEndpoint):
@@ -20,7 +20,7 @@ class _Completions(OlderEndpoint):
         "prompt": one_or_several(64),
         "suffix": text(2**31),
         "echo": flag,
-        "logprobs": integer(0, 20),
+        "logprobs": integer(0, MAX_LOGPROBS),
     }
 
 

@@ -16,7 +16,7 @@ from gateway.policy.blocks import (
 )
 from gateway.policy.checks import Check, array, flag, integer, number, text
 from gateway.policy.conversation import has_system_prompt
-from gateway.policy.sampling import MAX_TOKENS
+from gateway.policy.sampling import MAX_STOP_LENGTH, MAX_STOPS, MAX_TOKENS
 from gateway.policy.schemas import tools_of
 from serving.errors import StropError
 
@@ -32,7 +32,7 @@ class _Messages(Endpoint):
         "messages": messages,
         "system": system,
         "max_tokens": integer(1, MAX_TOKENS),
-        "stop_sequences": array(4, text(256)),
+        "stop_sequences": array(MAX_STOPS, text(MAX_STOP_LENGTH)),
         "temperature": number(0, 2),
         "top_p": number(0, 1),
         "top_k": integer(-1, MAX_TOKENS),

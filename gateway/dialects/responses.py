@@ -16,7 +16,7 @@ from gateway.dialects.endpoint import (
 from gateway.policy.checks import Check, array, flag, integer, one_of, text
 from gateway.policy.conversation import has_system_prompt
 from gateway.policy.items import input_items, metadata, reasoning, text_format, tool, tool_choice
-from gateway.policy.sampling import MAX_TOKENS, SAMPLING
+from gateway.policy.sampling import MAX_LOGPROBS, MAX_TOKENS, SAMPLING
 from gateway.policy.schemas import tools_of
 from serving.errors import StropError
 
@@ -40,7 +40,7 @@ class _Responses(Endpoint):
         "reasoning": reasoning,
         "include_reasoning": flag,
         "include": array(8, one_of("message.output_text.logprobs", "reasoning.encrypted_content")),
-        "top_logprobs": integer(0, 20),
+        "top_logprobs": integer(0, MAX_LOGPROBS),
         "truncation": one_of("auto", "disabled"),
         "metadata": metadata,
     }

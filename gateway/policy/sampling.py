@@ -19,6 +19,11 @@ from gateway.policy.schemas import structured_outputs
 
 MAX_TOKENS: Final = 2**20
 MAX_TOKEN_ID: Final = 2**31
+MAX_LOGPROBS: Final = 5
+"""Alternatives that are told of a token."""
+MAX_STOPS: Final = 4
+MAX_STOP_LENGTH: Final = 64
+"""Engines look for each of them again with every token."""
 
 
 def _logit_bias(value: Any) -> Any:
@@ -59,7 +64,7 @@ SAMPLING: Final[dict[str, Check]] = {
     "frequency_penalty": number(-2, 2),
     "repetition_penalty": number(0.01, 10),
     "seed": integer(-(2**63), 2**63 - 1),
-    "stop": text_or_texts(4, 256),
+    "stop": text_or_texts(MAX_STOPS, MAX_STOP_LENGTH),
     "stop_token_ids": integers(64, 0, MAX_TOKEN_ID),
     "logit_bias": _logit_bias,
     "ignore_eos": flag,

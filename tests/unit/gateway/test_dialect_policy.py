@@ -154,7 +154,7 @@ REFUSED = [
     ),
     (RESPONSES, "include", ["file_search_call.results"], "include[0]"),
     (RESPONSES, "max_output_tokens", 0, "max_output_tokens"),
-    (RESPONSES, "top_logprobs", 21, "top_logprobs"),
+    (RESPONSES, "top_logprobs", 6, "top_logprobs"),
     (RESPONSES, "metadata", {str(n): "a" for n in range(17)}, "metadata"),
     (RESPONSES, "previous_input_messages", [], "previous_input_messages"),
     (RESPONSES, "request_id", "resp_mine", "request_id"),

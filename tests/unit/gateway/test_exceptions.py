@@ -58,10 +58,20 @@ def test_bounds_are_raised_and_lowered() -> None:
     """Only upper ones; others stay as they are."""
     exceptions = special(most={"n": 12, "temperature": 0.5})
     assert ask(exceptions, n=12, temperature=0.5).fields["n"] == 12
-    for fields in ({"n": 13}, {"n": 0}, {"temperature": 0.6}, {"top_logprobs": 21}):
+    for fields in ({"n": 13}, {"n": 0}, {"temperature": 0.6}, {"top_logprobs": 6}):
         with pytest.raises(InvalidRequestError) as caught:
             ask(exceptions, **fields)
         assert caught.value.param in fields
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
+def test_alternatives_of_tokens_may_be_more(endpoint: Endpoint) -> None:
+    """Above what is usual: as many as the engine gives, where an operator says so."""
+    body = CHAT_BODY | {"input": "a", "top_logprobs": 20}
+    asked = authorise(endpoint, body, special(most={"top_logprobs": 20}))
+    assert asked.fields["top_logprobs"] == 20
+    with pytest.raises(InvalidRequestError, match="from 0 to 5"):
+        authorise(endpoint, body)
 
 
 @pytest.mark.parametrize(
