@@ -57,7 +57,10 @@ def _field_options(function: Function) -> Function:
         ("allow", "A field that it may send, though others may not."),
     ):
         function = click.option(f"--{name}", multiple=True, metavar="FIELD", help=words)(function)
-    words = "The most of a field, in place of the usual; max_tokens is that of every dialect."
+    words = (
+        "The most of a field, in place of the usual; max_tokens is that of every dialect, schemas "
+        "that of different JSON schemas an hour."
+    )
     return click.option("--most", type=_Bound(), multiple=True, help=words)(function)
 
 

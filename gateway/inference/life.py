@@ -72,6 +72,8 @@ async def _answer(
         order = _decide(runtime, endpoint, principal, asked, _conversation(headers))
         reply.lines += order.reply_lines
         trace.ordered(order)
+        if asked.schemas is not None:
+            admission.use_schemas(asked.schemas)
         admission.reserve(order.choice.alias, order.num_tokens)
         with Capture(runtime, order, exchange, admission, trace) as capture:
             await capture.secure()

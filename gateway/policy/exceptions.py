@@ -1,13 +1,14 @@
 """What an operator may say of one key's fields, and how that changes. `fields.py` abides by it."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Final
 
 import msgspec
 
 from gateway.dialects.served import optional_fields, ranges
-from gateway.policy.checks import hold
+from gateway.policy.checks import Range, hold, integer
 from gateway.policy.fields import ALLOWABLE, same_limit
+from gateway.quota.schemas import SCHEMAS, USUAL_SCHEMAS
 from serving.errors import InvalidRequestError
 from serving.routing.catalog import Exceptions
 
@@ -23,7 +24,8 @@ class FieldChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     forbid: frozenset[str] = frozenset()
     """Fields that it may not send, though others may."""
     most: dict[str, int | float] = {}
-    """Upper bounds in place of the usual ones; `max_tokens` is that of all dialects."""
+    """Upper bounds in place of the usual ones; `max_tokens` is that of all dialects, and `schemas`
+    that of different JSON schemas an hour."""
     usual: frozenset[str] = frozenset()
     """Fields of which nothing is special any more."""
 
@@ -56,7 +58,12 @@ def _fields() -> frozenset[str]:
 
 
 def _numbers() -> frozenset[str]:
-    return frozenset(name for name, _ in ranges()) - same_limit(_LENGTH) | {_LENGTH}
+    return frozenset(name for name, _ in _bounds()) - same_limit(_LENGTH) | {_LENGTH}
+
+
+def _bounds() -> Iterator[tuple[str, Range]]:
+    yield from ranges()
+    yield SCHEMAS, integer(1, USUAL_SCHEMAS)
 
 
 def _named(exceptions: Exceptions) -> frozenset[str]:
@@ -72,6 +79,6 @@ def _check_names(param: str, names: Set[str], known: frozenset[str]) -> None:
 
 
 def _check_bounds(bounds: Mapping[str, int | float]) -> None:
-    for name, usual in ranges():
+    for name, usual in _bounds():
         if name in bounds:
             hold(bounds[name], f"most.{name}", usual.up_to(_LARGEST))

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.dialects.endpoint import Endpoint, Fields
 from gateway.policy.checks import Check, Range, UnfitError, hold, label, nested, unfit
+from gateway.policy.compiled import COMPILED, digest_of_schemas
 from serving.errors import InvalidRequestError
 from serving.routing.catalog import Exceptions
 
@@ -95,6 +96,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Names of fields that stayed behind, fit for a header."""
     subject: str | None
     """Whom the request is about."""
+    schemas: bytes | None = None
+    """Digest of what an engine compiles for it; None, as for most: nothing."""
 
     @property
     def is_streamed(self) -> bool:
@@ -131,6 +134,7 @@ def authorise(
         fields=fields,
         ignored=_ignored(strangers, endpoint) if strangers else (),
         subject=endpoint.subject(fields),
+        schemas=None if COMPILED.isdisjoint(fields) else digest_of_schemas(fields),
     )
 
 

@@ -20,6 +20,7 @@ from gateway.quota.rules import (
     taken,
     wait_ns,
 )
+from gateway.quota.schemas import RecentSchemas
 from gateway.quota.table import MONTH, REQUESTS_FULL_AT, SPENT, TOKENS_FULL_AT, Row, SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
 from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota, month_number
@@ -44,6 +45,7 @@ class Quotas:
     ) -> None:
         self.table = table
         self.clock = clock
+        self.schemas = RecentSchemas()
         self._wall_clock = wall_clock
         self._month = 0
         self._month_ends_at = 0.0
@@ -132,6 +134,19 @@ class Admission:
             self._check_alias(alias, alias.budget)
         if self._key_row is not None:
             self._take_tokens(self._key_row, num_tokens)
+
+    def use_schemas(self, digest: bytes) -> None:
+        """Count what an engine has to compile for the request.
+
+        Raises:
+            RateLimitError: the key has used too many others within the hour.
+        """
+        quotas = self._quotas
+        try:
+            quotas.schemas.use(self._principal, digest, quotas.clock())
+        except RateLimitError:
+            self._give_back_request()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self._key_row is not None:

@@ -155,6 +155,23 @@ async def test_a_budget_used_up_is_insufficient_quota(
     assert "'support'" in refused.error["message"]
 
 
+async def test_a_key_has_so_many_schemas(
+    gateway: Gateway, database: Database, engine: FakeEngine
+) -> None:
+    """A new one is 429 with Retry-After and no request of the minute; all others go on."""
+    fields = Exceptions(most={"schemas": 2})
+    gateway.key = await make_key(database, exceptions=fields, quota=Quota(rpm=4))
+    await until(lambda: gateway.runtime.catalog.principal_of(gateway.key) is not None)
+    for word in ("a", "b", "a"):
+        assert (await gateway.chat(structured_outputs={"choice": [word]})).status == 200
+    refused = await gateway.chat(structured_outputs={"choice": ["c"]})
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert "2 different JSON schemas an hour" in refused.error["message"]
+    assert 3500 < int(refused.headers["retry-after"]) <= 3600
+    assert (await gateway.chat()).status == 200
+    assert len(engine.calls) == len(await gateway.ended(4)) == 4
+
+
 async def test_a_changed_limit_counts_at_once(gateway: Gateway, database: Database) -> None:
     """`keys set` reaches running gateways as a revocation does."""
     await make_limited(gateway, database, rpm=1)

@@ -117,6 +117,8 @@ def test_what_a_release_sets_is_held_within_the_keys_bounds() -> None:
         ({"forbid": {"messages"}}, "forbid"),
         ({"usual": {"nothing"}}, "usual"),
         ({"most": {"tools": 5}}, "most"),
+        ({"most": {"schemas": 0}}, "most.schemas"),
+        ({"most": {"schemas": 1.5}}, "most.schemas"),
         ({"most": {"max_output_tokens": 5}}, "most"),
         ({"most": {"n": 0}}, "most.n"),
         ({"most": {"n": 1.5}}, "most.n"),

@@ -1,0 +1,55 @@
+"""What of a request an engine compiles into a grammar before it answers.
+
+That is a JSON Schema or a choice for the answer, and the tools where their form is forced: each of
+them strict, or a call of them demanded. Tools that a model may use as it likes are text to an engine.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+COMPILED: Final = frozenset(
+    {"output_config", "response_format", "structured_outputs", "text", "tools"}
+)
+"""The fields, of all dialects, in which it may be. Few requests have any of them."""
+
+
+def digest_of_schemas(fields: Mapping[str, Any]) -> bytes | None:
+    """Return a digest of all that is compiled for a request; None: nothing.
+
+    Args:
+        fields: as they passed their endpoint's table.
+    """
+    compiled = [
+        fields.get("structured_outputs"),
+        _schema_of(fields.get("response_format")),
+        _schema_of(fields.get("text", {}).get("format")),
+        _schema_of(fields.get("output_config", {}).get("format")),
+        _forced_tools(fields),
+    ]
+    return (
+        blake2b(msgspec.json.encode(compiled), digest_size=16).digest() if any(compiled) else None
+    )
+
+
+def _schema_of(form: dict[str, Any] | None) -> Any:
+    """Return the schema that a format has: in chats one level further in than elsewhere."""
+    if form is None or form["type"] != "json_schema":
+        return None
+    return form.get("json_schema", form).get("schema")
+
+
+def _forced_tools(fields: Mapping[str, Any]) -> Any:
+    """Return the choice with the names and parameters of all tools, if an engine holds to them."""
+    functions = [tool.get("function", tool) for tool in fields.get("tools", ())]
+    choice = fields.get("tool_choice", "auto")
+    kind = choice["type"] if isinstance(choice, dict) else choice
+    is_free = kind == "auto" and not any(function.get("strict") for function in functions)
+    if is_free or kind == "none" or not functions:
+        return None
+    return [
+        choice,
+        [(each["name"], each.get("parameters", each.get("input_schema"))) for each in functions],
+    ]
