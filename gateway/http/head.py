@@ -1,29 +1,55 @@
 """Heads of requests: which are fit for anybody to see. And the answer to one that is not."""
 
+from collections import Counter
+from typing import Final
 from urllib.parse import unquote
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway.http.headers import SECURITY_LINES, RawHeaders, lines_of
+from gateway.http.headers import SECURITY_LINES, Headers, RawHeaders, lines_of
 from gateway.http.refusals import MAX_HEAD_BYTES, head_too_long, malformed, no_such_path
 from serving.errors import RefusedHeadError
 
+_ONCE: Final = (
+    b"authorization",
+    b"content-encoding",  # a list, but nothing is served that has one
+    b"content-type",
+    b"origin",
+    b"x-api-key",
+    b"x-strop-conversation",
+)
+"""Beside `Host`: of two of them a proxy may judge the first, and we the last."""
+_ONE_HOST: Final = "It needs one `Host` header."
 
-def check_head(parser: httptools.HttpRequestParser, url: bytes, headers: RawHeaders) -> None:
-    """Let a fit head pass.
+
+def check_head(parser: httptools.HttpRequestParser, url: bytes, headers: RawHeaders) -> Headers:
+    """Let a fit head pass; return its headers by name, the last one where several may be.
 
     Raises:
-        RefusedHeadError: it has no host or several, or a path that another server may read otherwise.
+        RefusedHeadError: it has no host, twice what another server may read otherwise, or a path
+            that one may.
     """
-    num_hosts = [name for name, _ in headers].count(b"host")
-    if num_hosts > 1 or (num_hosts == 0 and parser.get_http_version() == "1.1"):
-        raise malformed("It needs one `Host` header.")
+    found = dict(headers)
+    if len(found) < len(headers):
+        _check_repeated(headers)
+    if b"host" not in found and parser.get_http_version() == "1.1":
+        raise malformed(_ONE_HOST)
     if b"//" in url or b"%" in url:
         path = unquote(httptools.parse_url(url).path)
         if "//" in path:
             raise no_such_path(path)
+    return found
+
+
+def _check_repeated(headers: RawHeaders) -> None:
+    counts = Counter(name for name, _ in headers)
+    if counts[b"host"] > 1:
+        raise malformed(_ONE_HOST)
+    for name in _ONCE:
+        if counts[name] > 1:
+            raise malformed(f"It may have one `{name.decode()}` header only.")
 
 
 def check_length(url: bytes, headers: RawHeaders) -> None:

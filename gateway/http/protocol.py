@@ -4,8 +4,8 @@ What uvicorn 0.54 leaves open, and what is done about it here:
 
 - A head may take any time and any length, and so may trailers: both are bounded.
 - Trailers are added to the head that the application sees: they are dropped.
-- A head without `Host`, or with two, is served, and `//v1/models` is served as `/v1/models`: all of
-  them are refused.
+- A head without `Host` is served, and one with two, or two keys, and `//v1/models` as `/v1/models`:
+  all of them are refused.
 - The body of a request that asks for an upgrade, as Java's client does, is read as the next request,
   and what is sent ahead of its answer is lost: such a request is read as if it had not asked, which
   RFC 9110, 7.8, leaves to us.
@@ -27,7 +27,7 @@ from uvicorn.server import ServerState
 from gateway.alarm import Alarm
 from gateway.http.exchange import Exchange
 from gateway.http.head import check_head, check_length, refusal_bytes, without_upgrade
-from gateway.http.headers import lines_of
+from gateway.http.headers import Headers, lines_of
 from gateway.http.refusals import MAX_HEAD_BYTES, head_late, head_too_long, refusal_of
 from gateway.http.routes import Handler, Routes
 from gateway.http.unread import give_up_unread
@@ -192,7 +192,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._expect_no_head()
         if self._num_idle_bytes > MAX_HEAD_BYTES:  # what arrived with the head is counted too
             check_length(self.url, self.headers)
-        check_head(self.parser, self.url, self.headers)
+        headers = check_head(self.parser, self.url, self.headers)
         self._is_in_head = False
         self._is_in_body = True
         self._num_idle_bytes = 0
@@ -200,7 +200,7 @@ class StrictProtocol(HttpToolsProtocol):
         if handler is None:
             super().on_headers_complete()
         else:
-            self._begin_exchange(handler)
+            self._begin_exchange(handler, headers)
         # What comes now are trailers, and not the application's business.
         self.headers = []
 
@@ -218,11 +218,11 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self.flow.resume_reading()  # a long body had it paused
 
-    def _begin_exchange(self, handler: Handler) -> None:
+    def _begin_exchange(self, handler: Handler, headers: Headers) -> None:
         is_new = self.parser.get_http_version() == "1.1"
         exchange = Exchange(
             self,
-            dict(self.headers),
+            headers,
             keep_alive=is_new and self.parser.should_keep_alive(),
             expects_continue=is_new and self.expect_100_continue,
             takes_chunks=is_new,

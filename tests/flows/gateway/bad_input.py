@@ -60,9 +60,29 @@ _NO_CHUNKS: dict[str, bytes] = {
     "extension-without-end": b"2;" + b"a" * 70_000,
     "trailer-without-end": b"0\r\nA: " + b"a" * 400_000,
 }
+# Headers of which a proxy may judge another one than we do: who is asked would be the client's choice.
+_TWICE: tuple[tuple[bytes, bytes, bytes], ...] = (
+    (b"Authorization", b"Bearer x", b"Bearer {key}"),
+    (b"Content-Type", b"text/plain", b"application/json"),
+    (b"Content-Encoding", b"gzip", b"identity"),
+    (b"x-strop-conversation", b"a", b"b"),
+    (b"x-api-key", b"x", b"{key}"),
+    (b"Origin", b"http://a", b"http://b"),
+)
 _ODD_HEADS: dict[str, bytes] = {
     "no-host": b"GET /v1/models HTTP/1.1\r\nAuthorization: Bearer {key}\r\n\r\n",
     "two-hosts": GET + b"Host: b\r\n\r\n",
+    **{
+        f"two-of-{name.decode()}": (
+            POST
+            + JSON
+            + CLOSE
+            + b"%b: %b\r\n" * 2 % (name, first, name, last)
+            + b"Content-Length: %d\r\n\r\n%b" % (len(CHAT), CHAT)
+        )
+        for name, first, last in _TWICE
+    },
+    "two-keys": GET + b"authorization: Bearer {key}\r\n" + CLOSE + b"\r\n",
     "no-version": b"GET /v1/models\r\n\r\n",
     "version-0.9": b"GET /v1/models HTTP/0.9\r\n" + HOST + b"\r\n",
     "version-9": b"GET /v1/models HTTP/9.9\r\n" + HOST + b"\r\n",

@@ -104,6 +104,14 @@ async def test_heads_and_framings_that_mislead_are_refused(
     await still_answers(gateway, engine)
 
 
+async def test_headers_that_are_lists_may_repeat(gateway: Gateway) -> None:
+    """RFC 9110, 5.3: several of one name are one list. Only what has one value may not."""
+    lists = b"Accept: text/plain\r\nAccept: */*\r\nVia: 1.1 a\r\nVia: 1.1 b\r\n"
+    lists += b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\n"
+    assert b" 200 " in await send(gateway, with_body(CHAT, JSON + lists))
+    assert b" 200 " in await send(gateway, GET + lists + CLOSE + b"\r\n")
+
+
 async def test_bodies_that_mislead_are_refused(gateway: Gateway, engine: FakeEngine) -> None:
     """Odd encodings, odd types, odd JSON, and JSON of the wrong size."""
     requests = {
