@@ -23,6 +23,7 @@ from serving.journal.frames import read_batch
 from serving.journal.reader import decode
 from serving.journal.records import Begin, End, Record
 from serving.journal.segments import Segment, list_segments
+from serving.routing.catalog import Quota
 from serving.settings import Settings
 from serving.store.aliases import create_alias, id_of
 from serving.store.database import Database, raise_revision
@@ -144,6 +145,12 @@ async def make_key(database: Database, tenant: str = "default", **fields: Any) -
     async with database.session() as session:
         _, text = await create_key(session, tenant=tenant, **fields)
     return text
+
+
+async def make_limited(gateway: Gateway, database: Database, **limits: int) -> None:
+    """Have the gateway's client use a new key with these limits."""
+    gateway.key = await make_key(database, quota=Quota(**limits))
+    await until(lambda: gateway.runtime.catalog.principal_of(gateway.key) is not None)
 
 
 @asynccontextmanager

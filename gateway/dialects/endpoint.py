@@ -87,8 +87,8 @@ class Endpoint:
         """Return the event that tells of an error in mid-stream."""
         return b"data: %b\n\n" % msgspec.json.encode(self.error_body(error))
 
-    def refusal(self, body: bytes) -> bytes:
-        """Return what an engine said that refused a request, in this dialect."""
+    def refusal(self, status: int, body: bytes) -> bytes:
+        """Return what an engine said that refused a request with `status`, in this dialect."""
         return body
 
     def to_record(self, answer: bytes) -> bytes:

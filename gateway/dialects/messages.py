@@ -72,13 +72,13 @@ class _Messages(Endpoint):
         """Return Anthropic's `error` event."""
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(self.error_body(error))
 
-    def refusal(self, body: bytes) -> bytes:
+    def refusal(self, status: int, body: bytes) -> bytes:
         """Say it in Anthropic's form: vLLM does so at times, with types that Anthropic has not."""
         try:
             message = msgspec.json.decode(body, type=_Refusal).error.message
         except (ValueError, RecursionError):
             message = "The engine refused the request."
-        return msgspec.json.encode(anthropic_error(400, message))
+        return msgspec.json.encode(anthropic_error(status, message))
 
 
 class _CountTokens(_Messages):

@@ -3,20 +3,19 @@
 import logging
 import time
 from types import TracebackType
-from typing import Any
-
-import msgspec
 
 from gateway.http.exchange import Exchange
 from gateway.inference.event_times import EventTimes
+from gateway.inference.events import EventFilter
 from gateway.inference.kept import Kept
 from gateway.inference.meter import Meter
 from gateway.inference.order import BYTES_PER_TOKEN, Order
+from gateway.inference.usage import read_usage
 from gateway.quota.admission import Admission
 from gateway.runtime import Runtime
 from gateway.tracing.trace import Trace
 from serving.errors import StropError
-from serving.journal.answers import Usage, usage_of
+from serving.journal.answers import Usage
 from serving.journal.records import Begin, End
 from serving.types import InferenceStatus
 
@@ -42,8 +41,10 @@ class Capture:
         admission: Admission,
         trace: Trace,
     ) -> None:
-        self.replica: str | None = None
-        self.meter: Meter | None = None
+        self.stream: EventFilter | None = None
+        """The answer's events, once it is known to be a stream."""
+        self.whole: bytes | None = None
+        """An answer in one piece, once all of it is here."""
         self.trace = trace
         self.served = order.served
         self._served_metrics = runtime.metrics.of(self.served, order.choice.pool)
@@ -54,6 +55,8 @@ class Capture:
         self._metrics = runtime.metrics
         self._traffic = runtime.traffic
         self._begun_at = time.monotonic()
+        self._replica: str | None = None
+        self._meters: tuple[Meter, ...] = ()
         self._http_status: int | None = None
         self._kept = Kept(runtime.settings.journal.max_record_bytes)
         self.got = self._kept.add if order.is_logged else _drop
@@ -91,58 +94,60 @@ class Capture:
         if self._order.is_logged:
             await self._journal.flush()
 
+    def goes_to(self, replica: str, meter: Meter | None) -> None:
+        """Keep which replica is asked, and what measures its time, if that has a price."""
+        self._replica = replica
+        if meter is not None:
+            self._meters += (meter,)
+
     def answered(self, http_status: int) -> None:
         """Keep the engine's status."""
         self._http_status = http_status
         self.trace.call_answered(http_status)
 
-    def finish(
-        self, status: InferenceStatus, error: str | None = None, answer: bytes | None = None
-    ) -> None:
+    def finish(self, status: InferenceStatus, error: str | None = None) -> None:
         """Write End. Called before the answer's last bytes leave: what a client saw whole is
         recorded as whole, even if this process is killed a moment later.
 
         Args:
             status: how it ended.
             error: for people who read the record.
-            answer: the JSON that carries `usage`: the answer, or a stream's usage event.
         """
         self._is_finished = True
         seconds = time.monotonic() - self._begun_at
         self._served_metrics.ended(status, seconds)
         self.trace.ended(status)
         if self._order.endpoint.is_recorded:
-            self._charge(status, answer)
-        busy_ms = self.meter.busy_ms if self.meter else None
-        if self.meter and busy_ms is not None:
-            self._served_metrics.cost(self.meter.cost_of(busy_ms))
+            self._charge(status)
+        busy_ms = self._count_time() if self._meters else None
         if self._order.is_logged:
-            self._write_end(status, error, answer, seconds, busy_ms)
+            self._write_end(status, error, seconds, busy_ms)
+
+    def _count_time(self) -> float:
+        """Count what the replicas' time costs, those that were tried in vain too; return it, ms."""
+        for meter in self._meters:
+            meter.stop()
+            self._served_metrics.cost(meter.cost)
+        return sum(meter.busy_ms for meter in self._meters)
 
     def _write_end(
-        self,
-        status: InferenceStatus,
-        error: str | None,
-        answer: bytes | None,
-        seconds: float,
-        busy_ms: float | None,
+        self, status: InferenceStatus, error: str | None, seconds: float, busy_ms: float | None
     ) -> None:
         times = self._times
-        is_sse = times.num_events > 0
-        if answer is None or is_sse:
+        if self.whole is None:
             response = self._kept.content()
         else:
             # What came in one piece may be too long for a record until the endpoint shortens it.
-            response = self._order.endpoint.to_record(answer)
+            response = self._order.endpoint.to_record(self.whole)
         end = End(
             id=self._order.inference_id,
             status=status,
             end_to_end_ms=seconds * 1000,
             http_status=self._http_status,
             error=error,
-            replica=self.replica,
+            replica=self._replica,
             response=response,
-            is_sse=is_sse,
+            is_sse=self.stream is not None,
             first_token_ms=times.first_ms,
             inter_token_mean_ms=times.mean_gap_ms,
             inter_token_max_ms=times.max_gap_ms,
@@ -162,40 +167,29 @@ class Capture:
             return InferenceStatus.CLIENT_ABORTED
         return InferenceStatus.INTERRUPTED
 
-    def _charge(self, status: InferenceStatus, answer: bytes | None) -> None:
+    def _charge(self, status: InferenceStatus) -> None:
         """Count tokens as the engine did. Where it has not, estimate: hanging up before the usage
         comes, or an engine that never tells it, would else be a way around every quota.
         """
-        usage = Usage() if answer is None else self._usage_in(answer)
+        told = self.stream.usage if self.stream else self.whole
+        usage = Usage() if told is None else self._read_usage(told)
         if usage.prompt_tokens is not None:
             completion = usage.completion_tokens or 0
             self._admission.num_used = usage.prompt_tokens + completion
             self._served_metrics.used_tokens(usage.prompt_tokens, completion)
             self.trace.used_tokens(usage.prompt_tokens, completion)
         elif status in (InferenceStatus.CLIENT_ABORTED, InferenceStatus.OK):
-            num_said = self._times.num_events or len(answer or b"") // BYTES_PER_TOKEN
+            said = len(self.whole or b"") // BYTES_PER_TOKEN
+            num_said = self.stream.num_events if self.stream else said
             self._admission.num_used = self._order.num_prompt_tokens + num_said
 
-    def _usage_in(self, answer: bytes) -> Usage:
+    def _read_usage(self, told: bytes) -> Usage:
         try:
-            found = _ANSWERS.decode(answer)
+            return read_usage(told)
         except (ValueError, RecursionError):
             logger.warning("The engine's usage is not readable: %s", self._order.inference_id)
             self._metrics.failed("usage")
             return Usage()
-        return usage_of({"usage": (found.response or found).usage})
-
-
-class _Usable(msgspec.Struct):
-    usage: dict[str, Any] | None = None
-
-
-class _Answer(_Usable):
-    response: _Usable | None = None
-    """In the last event of /v1/responses."""
-
-
-_ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 def _drop(piece: bytes) -> None:

@@ -58,10 +58,10 @@ async def call_engine(runtime: Runtime, order: Order, capture: Capture, reply: R
     while True:
         with (
             await runtime.dispatcher.take(wanted) as place,
-            runtime.meter(wanted.pool, place.replica) as capture.meter,
+            runtime.meter(wanted.pool, place.replica) as meter,
             capture.trace.call(place.replica),
         ):
-            capture.replica = place.replica
+            capture.goes_to(place.replica, meter)
             response = await _ask(runtime, order, capture, place)
             if not isinstance(response, _Failure):
                 with closing(response):

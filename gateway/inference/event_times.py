@@ -23,12 +23,12 @@ class EventTimes:
         "_metrics",
         "_saw_gap",
         "_trace",
-        "num_events",
+        "num_arrivals",
     )
 
     def __init__(self, begun_at: float, metrics: ServedMetrics, trace: Trace) -> None:
-        self.num_events = 0
-        """Those that came; several at once are one."""
+        self.num_arrivals = 0
+        """Times at which some came: several at once are one."""
         self._begun_at = begun_at
         self._metrics = metrics
         self._trace = trace
@@ -40,7 +40,7 @@ class EventTimes:
     def add(self) -> None:
         """Note that one has just come."""
         now = time.monotonic()
-        if self.num_events:
+        if self.num_arrivals:
             gap = now - self._last_at
             if gap > self._max_gap:
                 self._max_gap = gap
@@ -50,21 +50,21 @@ class EventTimes:
             self._metrics.saw_first_token(now - self._begun_at)
             self._trace.saw_first_token(now - self._begun_at)
         self._last_at = now
-        self.num_events += 1
+        self.num_arrivals += 1
 
     @property
     def first_ms(self) -> float | None:
         """How long the first took, from the request's beginning."""
-        return (self._first_at - self._begun_at) * 1000 if self.num_events else None
+        return (self._first_at - self._begun_at) * 1000 if self.num_arrivals else None
 
     @property
     def mean_gap_ms(self) -> float | None:
         """The mean time between two."""
-        if self.num_events < 2:
+        if self.num_arrivals < 2:
             return None
-        return (self._last_at - self._first_at) / (self.num_events - 1) * 1000
+        return (self._last_at - self._first_at) / (self.num_arrivals - 1) * 1000
 
     @property
     def max_gap_ms(self) -> float | None:
         """The longest time between two."""
-        return self._max_gap * 1000 if self.num_events > 1 else None
+        return self._max_gap * 1000 if self.num_arrivals > 1 else None

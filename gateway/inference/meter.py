@@ -39,35 +39,36 @@ class Meter:
         price_per_hour: float,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.busy_ms = 0.0
+        """Its share of the replica's time, once it has ended."""
         self._price_per_ms = price_per_hour / _HOUR_MS
         self._row = table.row(f"replica/{replica}")
         self._now = clock
         self._began_at = 0
-        self._ended_at: int | None = None
+        self._is_running = False
 
     @property
-    def busy_ms(self) -> float:
-        """Its share of the replica's time: until now, or until it ended."""
-        ended_at = self._ended_at
-        if ended_at is None:
-            with self._row as row:
-                ended_at = self._go_on(row)
-        return (ended_at - self._began_at) / 10**6
+    def cost(self) -> float:
+        """What its time costs."""
+        return self.busy_ms * self._price_per_ms
 
-    def cost_of(self, busy_ms: float) -> float:
-        """Return what so much of the replica's time costs."""
-        return busy_ms * self._price_per_ms
+    def stop(self) -> None:
+        """End it, if it has not ended."""
+        if self._is_running:
+            self._is_running = False
+            with self._row as row:
+                self.busy_ms = (self._go_on(row) - self._began_at) / 10**6
+                row.end(0)
 
     def __enter__(self) -> Self:
         with self._row as row:
             self._began_at = self._go_on(row)
             row.begin()
+        self._is_running = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._row as row:
-            self._ended_at = self._go_on(row)
-            row.end(0)
+        self.stop()
 
     def _go_on(self, row: Row) -> int:
         """Move the replica's clock to now; return what it says, nanoseconds."""

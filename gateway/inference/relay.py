@@ -56,7 +56,7 @@ async def _relay_stream(
     ping_seconds: float | None,
 ) -> None:
     reply.start_stream(response.status, lines)
-    events = EventFilter(order.endpoint, drops_usage=order.drops_usage)
+    events = capture.stream = EventFilter(order.endpoint, drops_usage=order.drops_usage)
     pass_at_once, got, got_event = reply.pass_at_once, capture.got, capture.got_event
 
     def pass_token(chunk: bytes) -> bool:
@@ -111,7 +111,7 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
     if events.is_failed:
         capture.finish(InferenceStatus.UPSTREAM_ERROR, "the engine reported an error in the stream")
     else:
-        capture.finish(InferenceStatus.OK, answer=events.usage)
+        capture.finish(InferenceStatus.OK)
 
 
 async def _relay_whole(
@@ -121,13 +121,15 @@ async def _relay_whole(
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
     if response.status >= 400:
-        body = order.endpoint.refusal(body)
+        body = order.endpoint.refusal(response.status, body)
+    else:
+        capture.whole = body  # a client that leaves now has cost as much as one that stays
     reply.start_whole(response.status, lines, len(body))
     last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
     for start in range(0, last_at, _PIECE_BYTES):
         await reply.pass_on(body[start : start + _PIECE_BYTES])
     if response.status < 400:
-        capture.finish(InferenceStatus.OK, answer=body)
+        capture.finish(InferenceStatus.OK)
     else:
         capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
     await capture.secure()

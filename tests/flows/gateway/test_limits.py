@@ -2,13 +2,11 @@
 
 import asyncio
 import itertools
-import json
 import time
 from collections import Counter
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from serving.routing.catalog import Exceptions, Quota
 from serving.settings import Settings
@@ -22,23 +20,16 @@ from serving.types import Role
 from tests.gateway import (
     MESSAGES,
     Gateway,
-    is_well,
     make_alias,
     make_key,
+    make_limited,
     make_settings,
-    running_gateway,
     until,
     who_answered,
 )
 from tests.ports import free_port
 from tests.serving import served
-from tests.upstream_server import Answer, FakeEngine, answer_like_vllm, answer_when, streamed
-
-
-async def make_limited(gateway: Gateway, database: Database, **limits: int) -> None:
-    """Have the gateway's client use a new key with these limits."""
-    gateway.key = await make_key(database, quota=Quota(**limits))
-    await until(lambda: gateway.runtime.catalog.principal_of(gateway.key) is not None)
+from tests.upstream_server import FakeEngine, answer_when
 
 
 async def test_a_key_out_of_requests_is_told_when_to_come_back(
@@ -69,65 +60,6 @@ async def test_a_key_out_of_requests_is_told_when_to_come_back(
     )
     # Nobody looks at what it asks for.
     assert (await gateway.post("/v1/chat/completions", b"{")).status == 429
-
-
-async def test_tokens_are_settled_with_what_the_engine_says(
-    gateway: Gateway, database: Database
-) -> None:
-    """Reserved: prompt and max_tokens. Used: what `usage` says, streamed or not."""
-    await make_limited(gateway, database, tpm=1000)
-    first = await gateway.chat(max_tokens=900)
-    assert first.status == 200
-    assert int(first.headers["x-ratelimit-remaining-tokens"]) < 100
-    used = first.json["usage"]["prompt_tokens"] + first.json["usage"]["completion_tokens"]
-    for is_streamed in (True, False):
-        again = await gateway.chat(max_tokens=900, stream=is_streamed)
-        assert again.status == 200
-        assert int(again.headers["x-ratelimit-remaining-tokens"]) > 0
-    assert used < 50
-
-
-async def test_a_client_that_hangs_up_pays_for_what_came(
-    gateway: Gateway, database: Database, engine: FakeEngine
-) -> None:
-    """Prompt and events so far: leaving before the usage is no way around a quota."""
-    await make_limited(gateway, database, tpm=1000)
-    engine.script = lambda received: streamed(received, ["a "] * 50, gap=0.02)
-    body = {"model": "base", "messages": MESSAGES, "stream": True, "user": "x" * 500}
-    headers = {"Authorization": f"Bearer {gateway.key}"}
-    async with gateway.session.post(
-        gateway.url + "/v1/chat/completions", json=body, headers=headers
-    ) as response:
-        await response.content.readany()
-        response.close()
-    await gateway.ended(1)
-    engine.script = answer_like_vllm
-    again = await gateway.chat(max_tokens=1)
-    taken = 1000 - int(again.headers["x-ratelimit-remaining-tokens"])
-    assert 100 < taken < 300
-
-
-async def test_an_answer_without_usage_is_estimated(
-    gateway: Gateway, database: Database, engine: FakeEngine
-) -> None:
-    """By its bytes: an engine that does not count is no way around a quota."""
-    await make_limited(gateway, database, tpm=10_000)
-    for usage in (b"", b',"usage":{"prompt_tokens":"many"}', b',"usage":7'):
-        words = b'{"choices":[{"message":{"content":"%b"}}]%b}' % (b"a" * 4000, usage)
-        engine.script = lambda _, words=words: Answer(pieces=[words])
-        assert (await gateway.chat()).body == words
-    again = await gateway.chat(max_tokens=1)
-    assert 3000 < 10_000 - int(again.headers["x-ratelimit-remaining-tokens"]) < 3500
-
-
-async def test_counting_tokens_uses_none(gateway: Gateway, database: Database) -> None:
-    """It is no inference: nothing is generated, nothing recorded, nothing charged."""
-    await make_limited(gateway, database, tpm=1000)
-    body = json.dumps({"model": "base", "messages": MESSAGES, "system": "x" * 3200}).encode()
-    for _ in range(3):
-        assert (await gateway.post("/v1/messages/count_tokens", body)).status == 200
-    again = await gateway.chat(max_tokens=1)
-    assert 1000 - int(again.headers["x-ratelimit-remaining-tokens"]) < 200
 
 
 async def test_a_budget_used_up_is_insufficient_quota(
@@ -256,22 +188,3 @@ async def ask(session: aiohttp.ClientSession) -> int:
     async with session.post("/v1/chat/completions", json=body) as response:
         await response.read()
         return response.status
-
-
-async def test_a_price_turns_a_request_into_cost(
-    settings: Settings, engine: FakeEngine, database: Database
-) -> None:
-    """Alone at its replica it costs all of its time there: at 7200 an hour, 2 a second."""
-    priced = settings.engine.model_copy(update={"price_per_gpu_hour": 3600.0, "gpus": 2})
-    async with running_gateway(settings.model_copy(update={"engine": priced}), database) as gateway:
-        await is_well(gateway)
-        assert (await gateway.chat()).status == 200
-        (end,) = await gateway.ended(1)
-        (line,) = [
-            line
-            for line in gateway.runtime.metrics.render().decode().splitlines()
-            if line.startswith("strop_cost_total")
-        ]
-    assert end.busy_ms is not None
-    assert 0 < end.busy_ms <= end.end_to_end_ms
-    assert float(line.split()[-1]) == pytest.approx(end.busy_ms / 500)

@@ -53,6 +53,17 @@ async def test_a_stream_cut_short_ends_with_its_dialects_error(
     assert end.response == PIECE
 
 
+async def test_a_stream_cut_within_its_first_event_is_recorded_as_a_stream(
+    gateway: Gateway, engine: FakeEngine
+) -> None:
+    """What came of it is no text of an answer."""
+    half = Answer(headers={"content-type": "text/event-stream"}, pieces=[PIECE[:9], Fault.RESET])
+    engine.script = lambda _: half
+    await ask(gateway, *DIALECTS[0][:2])
+    (end,) = await gateway.ended(1)
+    assert (end.is_sse, end.response) == (True, PIECE[:9])
+
+
 async def test_a_silent_stream_is_kept_awake_if_configured(
     tmp_path: Path, database: Database, engine: FakeEngine
 ) -> None:

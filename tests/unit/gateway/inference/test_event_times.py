@@ -30,7 +30,7 @@ def test_the_first_and_the_gaps_are_told_apart(
 ) -> None:
     """The first counts from the request's beginning, each other one from the one before."""
     times = times_of(metrics, monkeypatch, 100.5, 100.75, 101.5)
-    assert (times.num_events, times.first_ms) == (3, 500)
+    assert (times.num_arrivals, times.first_ms) == (3, 500)
     assert (times.mean_gap_ms, times.max_gap_ms) == (500, 750)
     text = metrics.render().decode()
     labels = '{alias="a",arm="champion",release="1",tenant="acme"}'
@@ -42,6 +42,11 @@ def test_the_first_and_the_gaps_are_told_apart(
 def test_what_there_was_not_has_no_time(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer in one piece has no events, and one event has no gap."""
     none = times_of(metrics, monkeypatch)
-    assert (none.num_events, none.first_ms, none.mean_gap_ms, none.max_gap_ms) == (0, *[None] * 3)
+    assert (none.num_arrivals, none.first_ms, none.mean_gap_ms, none.max_gap_ms) == (0, *[None] * 3)
     one = times_of(metrics, monkeypatch, 101)
-    assert (one.num_events, one.first_ms, one.mean_gap_ms, one.max_gap_ms) == (1, 1000, None, None)
+    assert (one.num_arrivals, one.first_ms, one.mean_gap_ms, one.max_gap_ms) == (
+        1,
+        1000,
+        None,
+        None,
+    )
