@@ -86,7 +86,14 @@ def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
             }
         tell("Reading the journal into the database")
         counted = count_rows(stand, tally)
-    return {**figures, "failed": sorted(rounds.failed), **counted}
+    many = figures["plain"][str(MANY)]
+    ours = many["strop"]["per_second"]
+    return {
+        **figures,
+        "times": {name: times(ours, many.get(name)) for name in PEERS},
+        "failed": sorted(rounds.failed),
+        **counted,
+    }
 
 
 @dataclass
@@ -176,14 +183,13 @@ class Rounds:
 def keep(figures: dict[str, Any], scale: Scale) -> None:
     """Keep what README tells."""
     one, many = figures["plain"][str(ONE)], figures["plain"][str(MANY)]
-    ours = many["strop"]["per_second"]
     scale.record(
         "overhead",
-        per_second=round(ours),
+        per_second=round(many["strop"]["per_second"]),
         connections=MANY,
-        times_litellm=times(ours, many.get("litellm")),
-        times_portkey=times(ours, many.get("portkey")),
-        times_router=times(ours, many.get("vllm-router")),
+        times_litellm=figures["times"]["litellm"],
+        times_portkey=figures["times"]["portkey"],
+        times_router=figures["times"]["vllm-router"],
         p50_ms=one["strop"]["p50_ms"],
         added_p99_ms=figures["open_loop"]["strop"]["added_p99_ms"],
         us_per_kb=us_per_kb(figures, "strop"),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench.limits import unmet
 from tests.scale import machine, write_result
 
 PEERS = Path.home() / ".cache" / "strop-peers"
@@ -26,11 +27,14 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--write", action="store_true", help="keep the figures, README's among them"
     )
+    parser.add_argument(
+        "--check", action="store_true", help="end with 1 if a figure misses its limit; say which"
+    )
     return parser
 
 
 def finish(name: str, figures: Mapping[str, Any], text: str, options: argparse.Namespace) -> int:
-    """Print the figures, for people or as JSON; keep them all if asked to, beside README's.
+    """Print the figures, for people or as JSON; keep them and hold them against limits if asked to.
 
     Args:
         name: the benchmark's.
@@ -46,7 +50,10 @@ def finish(name: str, figures: Mapping[str, Any], text: str, options: argparse.N
     text = f"{text}\n\nLoad before: {figures['load_before']}."
     told = json.dumps({"machine": machine(), **figures}) if options.json else text
     sys.stdout.write(f"{told}\n")
-    return 0 if figures["is_ok"] else 1
+    missed = unmet(name, figures) if options.check else []
+    for line in missed:
+        sys.stderr.write(f"Not reached: {line}\n")
+    return 0 if figures["is_ok"] and not missed else 1
 
 
 def load_now() -> float:
