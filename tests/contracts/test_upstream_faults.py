@@ -24,6 +24,7 @@ from tests.raw_engine import (
     says_once,
     stays_silent,
 )
+from tests.scale import examples
 from tests.upstream_server import Fault
 
 HURRIED = Deadlines(first_byte=0.2, idle=0.2)
@@ -271,7 +272,7 @@ async def test_cancelled_at_any_moment_nothing_is_left(ours: SocketUpstream) -> 
         assert len(asyncio.all_tasks()) <= 1 + engine.num_open
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=examples(25, full=2000))
 @given(said=st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([HEAD, OK])), max_size=4))
 def test_garbage_never_hangs(said: list[bytes]) -> None:
     """Whatever an engine says before it closes, the call ends: with an answer or an EngineError."""

@@ -11,6 +11,7 @@ from gateway.upstream.answer import MAX_HEAD_BYTES, AnswerReader
 from gateway.upstream.errors import NOT_HTTP
 from gateway.upstream.headers import AnswerHeaders
 from serving.errors import EngineError
+from tests.scale import examples
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
@@ -51,7 +52,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes, bool]:
     return interim + UNTIL_CLOSE + whole, whole, True
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60, full=2000))
 @given(answers(), st.lists(st.integers(0, 400), max_size=30))
 def test_the_body_is_the_same_wherever_it_is_cut(
     answer: tuple[bytes, bytes, bool], places: list[int]
@@ -65,7 +66,7 @@ def test_the_body_is_the_same_wherever_it_is_cut(
     assert found.is_last is ends_with_connection
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60, full=2000))
 @given(st.lists(answers(), min_size=2, max_size=4), st.lists(st.integers(0, 400), max_size=30))
 def test_one_reader_reads_all_answers_of_a_connection(
     all_answers: list[tuple[bytes, bytes, bool]], places: list[int]
@@ -83,7 +84,7 @@ def test_one_reader_reads_all_answers_of_a_connection(
             return
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60, full=2000))
 @given(answers(), st.data())
 def test_a_prefix_is_never_whole(answer: tuple[bytes, bytes, bool], data: st.DataObject) -> None:
     """What was cut short is not taken for complete, unless only the connection's end says so."""
@@ -109,7 +110,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100, full=2000))
 @given(st.lists(st.one_of(st.binary(max_size=30), PARTS), max_size=12))
 def test_garbage_is_an_engine_error_or_nothing(pieces: list[bytes]) -> None:
     """No bytes make it raise anything else, or take a body that no head announced."""
