@@ -58,13 +58,13 @@ ROWS = {
         "Requests/s through one gateway worker, keys, limits, journal and metrics on, {connections} "
         "connections, beside others in the same run",
         "{per_second}: {times_litellm} times LiteLLM, {times_portkey} times Portkey, {times_router} "
-        "times vllm-router; on 1 connection {p50_ms} ms (p50); at 1,000 requests/s {added_p99_ms} ms "
+        "times vllm-router; on 1 connection {p50_ms} ms (p50); at 1,000 requests/s {added_p99_ms} "
         "added (p99); {us_per_kb} us a kB of body",
     ),
     "streaming": (
         "{streams} streams of 50 tokens/s",
         "{cpu_us} us CPU a chunk (vllm-router {cpu_us_router}, LiteLLM {cpu_us_litellm}); "
-        "{added_first_p50_ms} ms added before the first token (p50), {added_gap_p99_ms} ms between two "
+        "{added_first_p50_ms} added before the first token (p50), {added_gap_p99_ms} between two "
         "(p99); {idle} silent streams take {idle_mb} MB",
     ),
     "ingest": (
@@ -97,7 +97,7 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     lines = ["| what | measured | when | machine |", "|---|---|---|---|"]
     for name, (what, figure) in ROWS.items():
         if name in results:
-            found = results[name]
+            found = {figure: _told(figure, value) for figure, value in results[name].items()}
             lines.append(
                 f"| {what.format(**found)} | {figure.format(**found)} "
                 f"| {found['measured']} | {found['machine']} |"
@@ -149,6 +149,17 @@ def main() -> int:
     README.write_text(readme)
     sys.stdout.write(f"{README.name}: figures renewed\n")
     return 0
+
+
+def _told(figure: str, value: Any) -> Any:
+    """Return a figure as README has it.
+
+    What something adds, in ms, is the difference of two medians that vary: below nothing, it says only
+    that there is too little to be measured.
+    """
+    if not figure.startswith("added_") or value is None:
+        return value
+    return f"{value} ms" if value >= 0 else "none measurable"
 
 
 def _percent(share: float | None) -> str:

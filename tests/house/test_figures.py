@@ -4,6 +4,8 @@ import ast
 from pathlib import Path
 from string import Formatter
 
+import pytest
+
 from tests.bench.figures import DEMO, FIGURES, README, ROWS, insert, marks, render, render_demo
 
 TESTS = Path(__file__).parents[1]
@@ -44,6 +46,14 @@ def test_the_table_is_put_between_its_marks() -> None:
     assert f"{begin}{table}{end}" in readme
     assert "8 s, the command's own start included | today | here |" in table
     assert insert(readme, FIGURES, table) == readme
+
+
+@pytest.mark.parametrize(("added", "told"), [(1.25, "1.25 ms"), (-3.027, "none measurable")])
+def test_nothing_adds_less_than_nothing(added: float, told: str) -> None:
+    """A difference of two medians below zero is said to be too small to be measured."""
+    figures = dict.fromkeys(shown(ROWS["streaming"]), 8) | {"added_gap_p99_ms": added}
+    table = render({"streaming": {"measured": "today", "machine": "here", **figures}})
+    assert f"8 ms added before the first token (p50), {told} between two (p99);" in table
 
 
 def test_the_demo_has_a_table_of_its_own() -> None:
