@@ -107,6 +107,16 @@ class Gateway:
         return self.ends()
 
 
+def chat_bytes(key: str, **fields: object) -> bytes:
+    """Return a chat as it goes over the wire."""
+    body = json.dumps({"model": "base", "messages": MESSAGES, **fields}).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 def read_journal(settings: Settings) -> list[Record]:
     """Return every record of a home's journal."""
     segments = list_segments(settings.journal_dir)

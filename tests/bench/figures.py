@@ -44,6 +44,14 @@ ROWS = {
         "{aborted} recorded as aborted; sockets, tasks, upstream calls and places left: {left}; "
         "{fresh} fresh requests at once: all answered",
     ),
+    "client_gone": (
+        "Clients that hang up, {clients} times, {at_once} at once, streamed or not",
+        "the engine's calls closed after {worst_ms} ms at worst",
+    ),
+    "key_revoked": (
+        "A key revoked {revocations} times while {workers} workers answer it",
+        "its last answer, from any of them, {worst_ms} ms later at worst",
+    ),
     "database_stopped": (
         "PostgreSQL frozen for {seconds} s, then stopped for {seconds} s, under load",
         "{acknowledged} answers and ratings acknowledged, {lost} lost, {refused} refused; "

@@ -17,9 +17,9 @@ from serving.routing.catalog import Quota
 from serving.store.database import Database
 from serving.store.embedded import PostgresServer, database_url
 from serving.types import InferenceStatus
-from tests.flows.gateway.test_clients import request_of
 from tests.gateway import (
     Gateway,
+    chat_bytes,
     is_well,
     make_key,
     make_settings,
@@ -128,7 +128,7 @@ async def leave_many(gateway: Gateway, count: int) -> None:
 
     async def leave() -> None:
         async with slots:
-            request = request_of(gateway, stream=random.random() < 0.5)
+            request = chat_bytes(gateway.key, stream=random.random() < 0.5)
             num_sent = len(request) if random.random() < 0.9 else random.randrange(len(request))
             reader, writer = await asyncio.open_connection(*address_of(gateway))
             writer.write(request[:num_sent])

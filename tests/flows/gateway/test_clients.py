@@ -1,7 +1,6 @@
 """Clients that take nothing, leave, or ask oddly, with an engine behind the gateway."""
 
 import asyncio
-import json
 import socket
 from pathlib import Path
 
@@ -11,20 +10,10 @@ from serving.journal.writer import JournalWriter
 from serving.sections import JournalSettings
 from serving.store.database import Database
 from serving.types import InferenceStatus
-from tests.gateway import MESSAGES, Gateway, is_well, make_settings, running_gateway, until
+from tests.gateway import Gateway, chat_bytes, is_well, make_settings, running_gateway, until
 from tests.upstream_server import Answer, FakeEngine, Fault
 
 LONG = 32 * 2**20
-
-
-def request_of(gateway: Gateway, **fields: object) -> bytes:
-    """Return a chat as it goes over the wire."""
-    body = json.dumps({"model": "base", "messages": MESSAGES, **fields}).encode()
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {gateway.key}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 def connect(gateway: Gateway) -> socket.socket:
@@ -48,7 +37,7 @@ async def test_a_client_that_takes_nothing_is_cut(
     async with running_gateway(settings, database) as gateway:
         await is_well(gateway)
         with connect(gateway) as client:
-            client.sendall(request_of(gateway, stream=is_streamed))
+            client.sendall(chat_bytes(gateway.key, stream=is_streamed))
             await until(lambda: len(gateway.server.server_state.connections) == 1)
             (end,) = await gateway.ended(1)
             assert end.status is InferenceStatus.CLIENT_ABORTED
@@ -76,7 +65,7 @@ async def test_a_request_sent_ahead_does_not_hide_that_the_client_hangs_up(
         headers={"content-type": kind}, pieces=[b"data: {}\n\n", Fault.STALL]
     )
     with connect(gateway) as client:
-        client.sendall(2 * request_of(gateway, stream=is_streamed))
+        client.sendall(2 * chat_bytes(gateway.key, stream=is_streamed))
         await until(lambda: len(engine.calls) == 1)
         await asyncio.sleep(0.05)
     await until(lambda: engine.num_hung_up == 1)
