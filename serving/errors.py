@@ -14,7 +14,7 @@
     │   └── ModelNotFoundError     404  no such model, or not for this key
     ├── ConflictError              409  somebody else was first, or the state forbids it
     ├── PayloadTooLargeError       413  a body over the limit
-    ├── RateLimitError             429  your quota of this minute
+    ├── RateLimitError             429  your quota of this minute or hour
     │   └── InsufficientQuotaError 429  your budget of this month
     └── UnavailableError           503  no capacity now; try again after `retry_after` seconds
         └── EngineError            502  the engine answered with an error, or not at all
@@ -162,7 +162,7 @@ class PayloadTooLargeError(StropError):
 
 
 class RateLimitError(StropError):
-    """Your quota of this minute is used up."""
+    """Your quota of this minute or hour is used up."""
 
     status = 429
     kind = "rate_limit_error"
