@@ -1,22 +1,17 @@
-"""What a request is charged with: tokens as the engine counts them, time as a replica spends it."""
+"""What a request is charged with: tokens as the engine counts them, or as many as came."""
 
 import json
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import InferenceStatus
 from tests.gateway import (
     MESSAGES,
     Gateway,
-    is_well,
     make_limited,
-    make_settings,
-    running_gateway,
 )
 from tests.upstream_server import (
     Answer,
@@ -24,7 +19,6 @@ from tests.upstream_server import (
     Received,
     answer_like_vllm,
     events,
-    fake_engine,
 )
 
 SSE = {"content-type": "text/event-stream"}
@@ -120,47 +114,3 @@ async def test_counting_tokens_uses_none(gateway: Gateway, database: Database) -
         assert (await gateway.post("/v1/messages/count_tokens", body)).status == 200
     again = await gateway.chat(max_tokens=1)
     assert 1000 - int(again.headers["x-ratelimit-remaining-tokens"]) < 200
-
-
-async def test_a_price_turns_a_request_into_cost(
-    settings: Settings, engine: FakeEngine, database: Database
-) -> None:
-    """Alone at its replica it costs all of its time there: at 7200 an hour, 2 a second."""
-    priced = settings.engine.model_copy(update={"price_per_gpu_hour": 3600.0, "gpus": 2})
-    async with running_gateway(settings.model_copy(update={"engine": priced}), database) as gateway:
-        await is_well(gateway)
-        assert (await gateway.chat()).status == 200
-        (end,) = await gateway.ended(1)
-        (line,) = [
-            line
-            for line in gateway.runtime.metrics.render().decode().splitlines()
-            if line.startswith("strop_cost_total")
-        ]
-    assert end.busy_ms is not None
-    assert 0 < end.busy_ms <= end.end_to_end_ms
-    assert float(line.split()[-1]) == pytest.approx(end.busy_ms / 500)
-
-
-async def test_a_replica_tried_in_vain_is_paid_for(
-    tmp_path: Path, engine: FakeEngine, database: Database
-) -> None:
-    """Its time went into the request, too."""
-    async with fake_engine() as other:
-        settings = make_settings(tmp_path, engine, other)
-        priced = settings.engine.model_copy(update={"price_per_gpu_hour": 3600.0})
-        settings = settings.model_copy(update={"engine": priced})
-        async with running_gateway(settings, database) as gateway:
-            await is_well(gateway)
-            asked: list[Received] = []
-
-            def keep_one_waiting(received: Received) -> Answer:
-                asked.append(received)
-                if len(asked) > 1:
-                    return answer_like_vllm(received)
-                return Answer(status=503, before_head=0.3)
-
-            engine.script = other.script = keep_one_waiting
-            assert (await gateway.chat()).status == 200
-            (end,) = await gateway.ended(1)
-    assert end.busy_ms is not None
-    assert end.busy_ms > 300

@@ -1,5 +1,6 @@
 """What requests cost: at the replica, in the metrics, and in what operators are told of the month."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,16 @@ from serving.journal.ingest import ingest
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import Role
-from tests.gateway import Gateway, is_well, make_alias, make_key, running_gateway, until
-from tests.upstream_server import USAGE, FakeEngine
+from tests.gateway import (
+    Gateway,
+    is_well,
+    make_alias,
+    make_key,
+    make_settings,
+    running_gateway,
+    until,
+)
+from tests.upstream_server import USAGE, Answer, FakeEngine, Received, answer_like_vllm, fake_engine
 
 
 async def test_a_price_turns_a_request_into_cost(
@@ -39,6 +48,31 @@ async def test_a_price_turns_a_request_into_cost(
     assert used["cost_this_month"] == pytest.approx(2 * end.busy_ms, abs=1e-4)  # as it is rounded
     assert used["tokens_this_month"] == USAGE["total_tokens"]
     assert tell_usage(used) == f"10 tokens for {used['cost_this_month']:.2f}"
+
+
+async def test_a_replica_tried_in_vain_is_paid_for(
+    tmp_path: Path, engine: FakeEngine, database: Database
+) -> None:
+    """Its time went into the request, too."""
+    async with fake_engine() as other:
+        settings = make_settings(tmp_path, engine, other)
+        priced = settings.engine.model_copy(update={"price_per_gpu_hour": 3600.0})
+        settings = settings.model_copy(update={"engine": priced})
+        async with running_gateway(settings, database) as gateway:
+            await is_well(gateway)
+            asked: list[Received] = []
+
+            def keep_one_waiting(received: Received) -> Answer:
+                asked.append(received)
+                if len(asked) > 1:
+                    return answer_like_vllm(received)
+                return Answer(status=503, before_head=0.3)
+
+            engine.script = other.script = keep_one_waiting
+            assert (await gateway.chat()).status == 200
+            (end,) = await gateway.ended(1)
+    assert end.busy_ms is not None
+    assert end.busy_ms > 300
 
 
 async def read_alias(gateway: Gateway, database: Database) -> Any:
