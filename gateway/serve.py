@@ -22,7 +22,7 @@ from litestar import Litestar
 from gateway.http.protocol import StrictProtocol
 from gateway.http.routes import Routes
 from gateway.logs import log_config
-from gateway.server import LeavingServer
+from gateway.server import Fitness, LeavingServer
 from gateway.workers import Workers, serve_as_worker
 from serving.settings import Settings
 
@@ -42,11 +42,12 @@ def serve(settings: Settings, url: str) -> None:
         url: the database, postgresql://..., which has to outlive this call.
 
     Raises:
-        SystemExit: the port is taken, the application did not start, or SIGTERM came; whoever
-            holds the database open gets to close it.
+        SystemExit: the port is taken, the application did not start or cannot go on, or SIGTERM
+            came; whoever holds the database open gets to close it.
         ConfigurationError: no worker came up.
     """
-    config = uvicorn_config(settings, url)
+    fitness = Fitness()
+    config = uvicorn_config(settings, url, fitness)
     gateway = settings.gateway
     if gateway.workers == 1:
         # uvicorn sends itself the signal again when it has drained; by default that would kill us.
@@ -56,6 +57,7 @@ def serve(settings: Settings, url: str) -> None:
             config,
             notice_seconds=gateway.notice_seconds,
             patience_seconds=gateway.patience_seconds,
+            fitness=fitness,
         ).run()
         return
     main = partial(_run_worker, settings.model_dump_json(), url)
@@ -74,9 +76,13 @@ def _run_worker(settings: str, url: str, listener: socket.socket, line: Connecti
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal; the supervisor hears it, too
     known = Settings.model_validate_json(settings)
-    config = uvicorn_config(known, url)
-    notice_seconds = known.gateway.notice_seconds
-    server = LeavingServer(config, notice_seconds=notice_seconds, is_alone=False)
+    fitness = Fitness()
+    server = LeavingServer(
+        uvicorn_config(known, url, fitness),
+        notice_seconds=known.gateway.notice_seconds,
+        is_alone=False,
+        fitness=fitness,
+    )
     serve_as_worker(server, listener, line)
 
 
@@ -109,11 +115,11 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def uvicorn_config(settings: Settings, url: str) -> uvicorn.Config:
+def uvicorn_config(settings: Settings, url: str, fitness: Fitness) -> uvicorn.Config:
     """Return uvicorn's configuration: its httptools side (h11 lets requests be smuggled), no access log."""
     gateway, routes = settings.gateway, Routes()
     return uvicorn.Config(
-        partial(build_worker, settings, url, routes),
+        partial(build_worker, settings, url, routes, fitness),
         factory=True,
         host=gateway.host,
         port=gateway.port,
@@ -146,11 +152,13 @@ def http_protocol(settings: Settings, routes: Routes) -> type[asyncio.Protocol]:
     return cast(type[asyncio.Protocol], make)
 
 
-def build_worker(settings: Settings, url: str, routes: Routes) -> Litestar:
+def build_worker(settings: Settings, url: str, routes: Routes, fitness: Fitness) -> Litestar:
     """Build the application inside the process that serves it."""
     from gateway.app import create_app
 
-    return create_app(settings, url, routes)
+    app = create_app(settings, url, routes)
+    fitness.is_lost = lambda: bool(app.state.runtime.journal.has_failed)
+    return app
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -7,13 +7,18 @@ readiness off ──notice_seconds──► no new connections ──drain_secon
 import asyncio
 import faulthandler
 import gc
+import logging
 import socket
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Final, NoReturn
 
 import uvicorn
+
+logger = logging.getLogger("strop.gateway")
 
 LEAVING: Final = "is_leaving"
 """Key of a request's state that says that this process is about to end."""
@@ -22,6 +27,16 @@ _LOOK_SECONDS: Final = 0.05
 _GARBAGE_AT: Final = 10_000
 """Objects made and not freed; Python itself would look after 700."""
 _TURN_SECONDS: Final = 1.0
+_SHORTEST_LIFE_SECONDS: Final = 30.0
+"""What one that is lost lives at least: what fails each time is not started over and over."""
+
+
+class Fitness:
+    """Whether what a server runs can go on, which the application knows and the server asks."""
+
+    def __init__(self) -> None:
+        self.is_lost: Callable[[], bool] = _is_never_lost
+        """Whether only another process can; asked from the application's start on."""
 
 
 class LeavingServer(uvicorn.Server):
@@ -35,6 +50,7 @@ class LeavingServer(uvicorn.Server):
             group, and its supervisor says what is wanted.
         patience_seconds: in service, the process ends with status 1 when its event loop has stood
             still for so long, and leaves every thread's stack on stderr; None: it does not.
+        fitness: once it is lost, the process leaves, and ends with status 1.
     """
 
     def __init__(
@@ -44,8 +60,12 @@ class LeavingServer(uvicorn.Server):
         notice_seconds: float,
         is_alone: bool = True,
         patience_seconds: float | None = None,
+        fitness: Fitness | None = None,
     ) -> None:
         super().__init__(config)
+        self._fitness = fitness or Fitness()
+        self._is_lost = False
+        self._began_at = time.monotonic()
         self._notice_seconds = notice_seconds
         self._is_alone = is_alone
         self._patience_seconds = patience_seconds
@@ -54,6 +74,16 @@ class LeavingServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_started: Callable[[], None] | None = None
         """Called before the first request is answered."""
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until it is over.
+
+        Raises:
+            SystemExit: the application did not start, or cannot go on.
+        """
+        super().run(sockets)
+        if self._is_lost:
+            sys.exit(1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, and say so."""
@@ -68,6 +98,14 @@ class LeavingServer(uvicorn.Server):
             self._turning = asyncio.create_task(_keep_turning(self._patience_seconds))
         if self.started and self.on_started is not None:
             self.on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Leave if nothing else is left to do. The name is uvicorn's, which asks ten times a second."""
+        if not self.should_exit and self._fitness.is_lost() and self._has_lived_enough:
+            logger.error("This worker cannot go on; it leaves for another one to take its place")
+            self._is_lost = True
+            self.leave()
+        return await super().on_tick(counter)
 
     def call_soon(self, act: Callable[[], None]) -> None:
         """Have the event loop do something, from any thread; nothing once it has ended."""
@@ -100,6 +138,10 @@ class LeavingServer(uvicorn.Server):
         await self._pause(self._notice_seconds)
         await super().shutdown(sockets)
 
+    @property
+    def _has_lived_enough(self) -> bool:
+        return time.monotonic() - self._began_at >= _SHORTEST_LIFE_SECONDS
+
     async def _wait_tasks_to_complete(self) -> None:
         """Drain. The name is uvicorn's, and so is that TimeoutError has what is left cancelled."""
         draining = asyncio.create_task(super()._wait_tasks_to_complete())
@@ -118,6 +160,10 @@ class LeavingServer(uvicorn.Server):
         over_at = loop.time() + seconds
         while loop.time() < over_at and not self._is_hurried:  # noqa: ASYNC110 - see above
             await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _is_never_lost() -> bool:
+    return False
 
 
 async def _keep_turning(patience_seconds: float) -> NoReturn:

@@ -119,6 +119,8 @@ def _reasons_not_ready(runtime: Runtime) -> list[str]:
         reasons.append("The database has not been read yet.")
     if any(task.done() for task in runtime.background):
         reasons.append("A background task has died; the log says why. Restart the gateway.")
+    if runtime.journal.has_failed:
+        reasons.append("The journal's disk has failed. This worker is about to be replaced.")
     pools = runtime.prover.pools
     if not any(runtime.prover.replicas_for(pool, None) for pool in pools):
         # Everybody may ask: names are for the log and `strop doctor`.

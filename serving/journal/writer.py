@@ -66,6 +66,11 @@ class JournalWriter:
                 code="journal_unwritable",
             ) from error
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a sync failed: nothing more is acknowledged, and only another writer can go on."""
+        return self._sync_error is not None
+
     def append(self, record: Record) -> None:
         """Write one record.
 

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from gateway.serve import shared_metrics, uvicorn_config
+from gateway.server import Fitness
 from monitoring.metrics import MULTIPROCESS_VARIABLE
 from serving.settings import Settings
 from serving.store.database import Database
@@ -62,7 +63,7 @@ async def metrics_of(session: aiohttp.ClientSession) -> str:
 
 def test_uvicorn_runs_its_safe_and_fast_parts(settings: Settings) -> None:
     """uvloop, no web sockets, no access log, no server name, no trust in proxies' headers."""
-    config = uvicorn_config(settings, "postgresql://nowhere")
+    config = uvicorn_config(settings, "postgresql://nowhere", Fitness())
     assert (config.loop, config.ws) == ("uvloop", "none")
     assert not config.access_log
     assert not config.server_header
