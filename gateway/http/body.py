@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -10,6 +10,9 @@ from gateway.http.exchange import Exchange
 from gateway.http.headers import Headers
 from serving.errors import InvalidRequestError, PayloadTooLargeError
 from serving.sections import GatewaySettings
+
+_MAX_CONTAINERS: Final = 100_000
+"""Arrays and objects in a body. As many messages, parts and tools as may be have 40,000."""
 
 
 async def read_json(exchange: Exchange, limits: GatewaySettings) -> dict[str, Any]:
@@ -53,9 +56,19 @@ def _decode(raw: bytes | bytearray) -> Any:
     # time of a body of many small arrays.
     gc.disable()
     try:
-        return msgspec.json.decode(raw)
+        is_long = len(raw) > 2 * _MAX_CONTAINERS
+        return _decode_long(raw) if is_long else msgspec.json.decode(raw)
     finally:
         gc.enable()
+
+
+def _decode_long(raw: bytes | bytearray) -> Any:
+    num_before = gc.get_count()[0]
+    found = msgspec.json.decode(raw)
+    if gc.get_count()[0] - num_before > _MAX_CONTAINERS:
+        del found  # now: to look through it for garbage would take several times as long as this
+        raise _malformed(f"it holds more than {_MAX_CONTAINERS:,} arrays and objects")
+    return found
 
 
 def _check_headers(headers: Headers, max_bytes: int) -> None:
