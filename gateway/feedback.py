@@ -171,7 +171,6 @@ def _verify(runtime: Runtime, text: str, principal: Principal | None) -> tuple[I
     if tenant is None or not inference.belongs_to(tenant) or not inference.is_logged:
         raise unknown_inference()
     age = datetime.now(UTC) - inference.begun_at
-    oldest = timedelta(days=runtime.settings.gateway.feedback_max_age_days)
-    if not -_CLOCK_SLACK <= age <= oldest:
+    if not -_CLOCK_SLACK <= age <= runtime.settings.max_rating_age:
         raise unknown_inference()
     return inference, tenant

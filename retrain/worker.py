@@ -1,9 +1,10 @@
-"""The worker process: takes the journal in, gives engines their adapters, deals reviews, and learns.
+"""The worker process: takes the journal in, gives engines their adapters, deals reviews, learns, and
+purges.
 
 1. Every job runs at the start, then every so many seconds (`[worker]` of strop.toml).
 2. Who changes the catalogue says so (NOTIFY): the reconciler then runs at once.
-3. SIGTERM or SIGINT: what is in hand is finished, nothing new begins; a run's step, which may take
-   minutes and can be taken again, is cut off.
+3. SIGTERM or SIGINT: what is in hand is finished, nothing new begins; a run's step and a purge, which
+   may take minutes and can be taken up again, are cut off.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from serving.fleet.engines import engines_of, read_api_key
 from serving.fleet.reconcile import reconcile
 from serving.journal.ingest import ingest
 from serving.pause import pause_seconds
+from serving.purge import purge_expired
 from serving.settings import Settings
 from serving.store.database import Database
 
@@ -34,8 +36,9 @@ _logger = logging.getLogger("strop.retrain")
 _HEARTBEAT_SECONDS = 60.0
 _LEARN_SECONDS = 1.0
 _SAMPLE_SECONDS = 2.0
+_PURGE_SECONDS = 3600.0
 # These run beside gateways that hold an upstream's key, and need none themselves.
-_WITHOUT_ENGINES = frozenset({"ingest", "sample"})
+_WITHOUT_ENGINES = frozenset({"ingest", "sample", "purge"})
 
 
 def run_worker(settings: Settings, url: str, only: str | None = None) -> None:
@@ -112,6 +115,12 @@ def make_jobs(
             name="look",
             seconds=settings.learning.check_seconds,
             work=partial(look_at_aliases, shop),
+        ),
+        Job(
+            name="purge",
+            seconds=_PURGE_SECONDS,
+            work=partial(purge_expired, database, settings),
+            is_repeatable=True,
         ),
     ]
     return [job for job in jobs if only in (None, job.name)]

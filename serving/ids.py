@@ -158,6 +158,13 @@ def begun_at(inference_id: str) -> datetime:
     return moment_of(int(inference_id[:10], 32) >> 2)
 
 
+def lowest_id(at: datetime) -> str:
+    """Return what sorts, byte by byte, after every id made before `at`, and before all others."""
+    milliseconds = max(0, (at - _EPOCH) // timedelta(milliseconds=1))
+    # Zeros fill up the last of ten digits, whose lower two bits are not of the time.
+    return base64.b32hexencode(milliseconds.to_bytes(6, "big"))[:10].decode().lower()
+
+
 def moment_of(milliseconds: int) -> datetime:
     """Return a time that is told in milliseconds since 1970.
 

@@ -171,6 +171,8 @@ class StoreSettings(Section):
 
     url: str = ""
     """postgresql://user:password@host/name of a server; empty: embedded under STROP_HOME."""
+    retention_days: int | None = Field(None, ge=1, le=36_500)
+    """How long requests, answers and ratings are kept, by whole UTC days; None: for ever."""
 
 
 class JournalSettings(Section):

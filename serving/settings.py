@@ -6,6 +6,7 @@ Precedence, highest first: environment, file, defaults. An unknown key is refuse
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -85,6 +86,12 @@ class Settings(BaseSettings):
     def key_variables(self) -> frozenset[str]:
         """Names of the environment's variables that hold upstreams' keys."""
         return frozenset(pool.api_key_env for pool in self.all_pools if pool.api_key_env)
+
+    @property
+    def max_rating_age(self) -> timedelta:
+        """How old an inference may be that is rated: so old that it is not kept, it is unknown."""
+        most = self.gateway.feedback_max_age_days
+        return timedelta(days=min(most, self.store.retention_days or most))
 
     def pool(self, name: str) -> PoolSettings:
         """Return the pool called `name`.

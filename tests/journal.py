@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ def let_a_minute_pass(folder: Path) -> None:
     """Make segments so old that half a record at the end of one is not a copy on its way."""
     for segment in list_segments(folder):
         os.utime(segment.path, (0, 0))
+
+
+def id_at(at: datetime) -> str:
+    """Return the id of an inference that was begun at a time."""
+    return _SIGNER.mint_at(round(at.timestamp() * 1000), "default")
 
 
 def make_begin(text: str = "hello", **changes: Any) -> Begin:

@@ -27,6 +27,7 @@ COMMANDS = {
     "migrate": ("gateway.command.processes:migrate", "Make a home, or update its database."),
     "doctor": ("gateway.command.doctor:doctor", "Check this machine and this home."),
     "status": ("gateway.command.status:status", "Show what runs and what is served."),
+    "purge": ("gateway.command.purge:purge", "Delete the oldest requests, answers and ratings."),
     "keys": ("gateway.command.keys:keys", "Make, list and revoke bearer keys."),
     "aliases": ("gateway.command.aliases:aliases", "Make, list, show and set aliases; pause."),
     "datasets": ("gateway.command.datasets:datasets", "Import, build, list and export datasets."),

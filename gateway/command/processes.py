@@ -18,7 +18,7 @@ from serving.settings import Settings, find_config
 from serving.store import schema
 from serving.store.embedded import open_store
 
-_JOBS = ("ingest", "reconcile", "sample", "learn", "look")
+_JOBS = ("ingest", "reconcile", "sample", "learn", "look", "purge")
 
 
 @click.command(cls=StropCommand)

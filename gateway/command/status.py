@@ -22,6 +22,7 @@ def _show(body: Json) -> None:
             "home": body["home"],
             "address": body["address"],
             "journal": tell_journal(body["journal"]),
+            "records": tell_records(body["records"]),
         }
     )
     click.echo()
@@ -76,3 +77,11 @@ def tell_journal(journal: Json) -> str:
     if journal["rejected_records"]:
         said.append(f"{journal['rejected_records']} rejected records kept")
     return ", ".join(said)
+
+
+def tell_records(records: Json) -> str:
+    """Say since when requests and answers are there, and how long they stay."""
+    days = records["retention_days"]
+    kept = "kept for ever" if days is None else f"kept for {days} days"
+    since = f"since {records['oldest_day']}" if records["oldest_day"] else "none yet"
+    return f"{since}, {kept}"

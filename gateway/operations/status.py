@@ -11,11 +11,12 @@ from gateway.operations.resources import Json, Resources
 from gateway.operations.sentences import tell_learning
 from serving.home import holder_of
 from serving.journal.health import JournalHealth, look_at, read_ingested
-from serving.sections import PoolSettings
+from serving.sections import PoolSettings, StoreSettings
 from serving.settings import Settings
 from serving.store import aliases as alias_store
 from serving.store import runs, workers
 from serving.store.aliases import id_of
+from serving.store.partitions import DayTable, list_days
 from serving.store.tables import GatewayWorker, Replica
 from serving.store.usage import AliasUsage, usage_by_alias
 
@@ -34,6 +35,7 @@ async def show_status(resources: Resources) -> Json:
         gateways = await workers.list_live_workers(session)
         used = await usage_by_alias(session)
         ingested = await read_ingested(session)
+        days = await list_days(session)
     health = await asyncio.to_thread(look_at, settings.journal_dir, ingested)
     pools = [
         describe_pool(pool, [engine.url for engine in resources.engines[pool.name]], replicas)
@@ -46,6 +48,7 @@ async def show_status(resources: Resources) -> Json:
         "pools": pools,
         "gateways": [describe_gateway(row) for row in gateways],
         "journal": describe_journal(health),
+        "records": describe_records(days, settings.store),
         "aliases": [
             {
                 **alias,
@@ -104,6 +107,15 @@ def describe_journal(health: JournalHealth) -> Json:
         "lag_seconds": round(health.lag_seconds, 1),
         "damaged_segments": health.num_damaged,
         "rejected_records": health.num_rejected,
+    }
+
+
+def describe_records(days: list[DayTable], store: StoreSettings) -> Json:
+    """Return from which day on requests and answers are there, and for how many days they stay."""
+    oldest = min((table.day for table in days if table.is_attached), default=None)
+    return {
+        "oldest_day": oldest.isoformat() if oldest else None,
+        "retention_days": store.retention_days,
     }
 
 

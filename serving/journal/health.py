@@ -8,8 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.journal.reader import age_of_next
-from serving.journal.records import SUFFIX
-from serving.journal.segments import DAMAGED, REJECTED, Segment, list_segments
+from serving.journal.segments import Segment, list_damaged, list_rejected, list_segments
 from serving.store import tables
 
 
@@ -48,8 +47,8 @@ def look_at(folder: Path, ingested: Mapping[str, int]) -> JournalHealth:
     return JournalHealth(
         num_unread_bytes=sum(num_bytes for num_bytes, _ in waiting),
         lag_seconds=max((age for _, age in waiting), default=0.0),
-        num_damaged=sum(1 for _ in folder.glob(f"*{SUFFIX}{DAMAGED}")),
-        num_rejected=sum(1 for _ in (folder / REJECTED).glob(f"*{SUFFIX}")),
+        num_damaged=len(list_damaged(folder)),
+        num_rejected=len(list_rejected(folder)),
     )
 
 

@@ -58,6 +58,16 @@ def list_segments(folder: Path) -> list[Segment]:
     return sorted(segment for segment in found if segment is not None)
 
 
+def list_damaged(folder: Path) -> list[Path]:
+    """Return the segments that were set aside."""
+    return sorted(folder.glob(f"*{SUFFIX}{DAMAGED}"))
+
+
+def list_rejected(folder: Path) -> list[Path]:
+    """Return the records that were set aside, a file each."""
+    return sorted((folder / REJECTED).glob(f"*{SUFFIX}"))
+
+
 def remove_drafts(folder: Path) -> None:
     """Remove what workers leave that die while they make a segment. Making one takes no time."""
     for path in folder.glob(f".*{SUFFIX}"):

@@ -1,22 +1,45 @@
-"""Daily partitions of `strop_inference`, made when the first row of a day comes."""
+"""Daily partitions of `strop_inference`: made when the first row of a day comes, removed by a purge.
+
+A day's table goes in steps, and a kill between any two leaves what the next pass goes on from:
+
+    attached -> leaving   `DETACH ... CONCURRENTLY` has begun: nobody who begins now sees the day, and
+                          it waits for those who may; a kill or a time-out leaves it so
+    leaving -> apart      a table by itself, which ingest attaches again if rows of the day come late
+    apart -> gone         dropped
+"""
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from serving.errors import UnavailableError
 from serving.store.database import Database, wait_lock
 
 _PARENT = "strop_inference"
+_PATIENCE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DayTable:
+    """The table that holds one UTC day."""
+
+    day: date
+    is_attached: bool
+    """Whether it is a partition, one that is leaving too."""
+    is_leaving: bool
+    """Whether it is being detached, or was when somebody was killed."""
 
 
 async def ensure_partitions(database: Database, days: Iterable[date]) -> None:
     """Make sure that rows of these UTC days have a partition to go to."""
     async with database.session() as session:
         for day in sorted(set(days)):
-            if not await _exists(session, day):
+            if not await _is_attached(session, day):
                 await _create(session, day)
 
 
@@ -25,18 +48,81 @@ def partition_name(day: date) -> str:
     return f"{_PARENT}_{day:%Y%m%d}"
 
 
-async def _exists(session: AsyncSession, day: date) -> bool:
+async def list_days(session: AsyncSession) -> list[DayTable]:
+    """Return the days that have a table, the oldest first."""
+    query = text(
+        "SELECT right(relname, 8) AS day, inhrelid IS NOT NULL AS is_attached, "
+        "coalesce(inhdetachpending, false) AS is_leaving "
+        "FROM pg_class LEFT JOIN pg_inherits ON inhrelid = pg_class.oid "
+        "WHERE relname ~ :pattern AND relkind = 'r' "
+        "AND relnamespace = CAST(current_schema() AS regnamespace)"
+    )
+    connection = await session.connection()
+    found = await connection.execute(query, {"pattern": f"^{_PARENT}_[0-9]{{8}}$"})
+    return sorted(
+        DayTable(datetime.strptime(row.day, "%Y%m%d").date(), row.is_attached, row.is_leaving)  # noqa: DTZ007 - a date
+        for row in found
+    )
+
+
+async def count_rows(session: AsyncSession, day: date) -> int:
+    """Return how many inferences a day's table holds, attached or not."""
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(partition_name(day)))
+    connection = await session.connection()
+    return int((await connection.exec_driver_sql(query.as_string())).scalar_one())
+
+
+async def detach(database: Database, table: DayTable) -> None:
+    """Take a day's table out of its parent; nobody who reads or writes waits for that.
+
+    Cut off while it waits itself, it leaves the table leaving, and goes on from there when it is
+    called again.
+
+    Raises:
+        UnavailableError: somebody who began before may still read the day.
+        psycopg.Error: the database is away, or a killed process's detach has ended meanwhile.
+    """
+    way = "FINALIZE" if table.is_leaving else "CONCURRENTLY"
+    statement = sql.SQL("ALTER TABLE {} DETACH PARTITION {} " + way).format(
+        sql.Identifier(_PARENT), sql.Identifier(partition_name(table.day))
+    )
+    # Outside of a transaction: it makes two of its own. It waits with a lock that whoever makes a
+    # new day's partition needs, too: so not for long.
+    async with await psycopg.AsyncConnection.connect(
+        database.url, autocommit=True, options=f"-c lock_timeout={_PATIENCE_MS}"
+    ) as connection:
+        try:
+            await connection.execute(statement)
+        except psycopg.errors.LockNotAvailable as error:
+            raise UnavailableError(
+                f"{table.day} cannot be purged yet: a transaction that began before is still open, "
+                "perhaps a backup's. Its rows are hidden from now on; the next pass goes on."
+            ) from error
+
+
+async def drop_detached(session: AsyncSession, day: date) -> bool:
+    """Drop a day's table; return whether it is gone. Ingest may have attached it again meanwhile."""
+    await wait_lock(session, _PARENT)
+    if await _is_attached(session, day):
+        return False
+    statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(partition_name(day)))
+    connection = await session.connection()
+    await connection.exec_driver_sql(statement.as_string())
+    return True
+
+
+async def _is_attached(session: AsyncSession, day: date) -> bool:
     # Not to_regclass: within a transaction it may answer from a cache that missed the neighbours.
     query = text(
-        "SELECT EXISTS (SELECT FROM pg_class WHERE relname = :name "
-        "AND relnamespace = CAST(current_schema() AS regnamespace))"
+        "SELECT EXISTS (SELECT FROM pg_class JOIN pg_inherits ON inhrelid = pg_class.oid "
+        "WHERE relname = :name AND relnamespace = CAST(current_schema() AS regnamespace))"
     )
     return bool(await session.scalar(query, {"name": partition_name(day)}))
 
 
 async def _create(session: AsyncSession, day: date) -> None:
     await wait_lock(session, _PARENT)
-    if await _exists(session, day):
+    if await _is_attached(session, day):
         return  # somebody made it while we waited
     # Made apart and then attached: CREATE ... PARTITION OF would lock out every reader.
     values = {
@@ -47,7 +133,8 @@ async def _create(session: AsyncSession, day: date) -> None:
     }
     connection = await session.connection()
     for statement in (
-        "CREATE TABLE {child} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
+        "CREATE TABLE IF NOT EXISTS {child} "
+        "(LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
         "ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM ({first}) TO ({last})",
     ):
         await connection.exec_driver_sql(sql.SQL(statement).format(**values).as_string())

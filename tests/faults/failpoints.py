@@ -1,4 +1,5 @@
-"""Named points of the way of a request where a process kills itself, as kill -9 would.
+"""Named points of a request's way, of ingest and of a purge where a process kills itself, as kill -9
+would.
 
 The product knows nothing of them and pays nothing for them: a point is a step of the product, a
 function, that is wrapped in the one process that is to die. A step that was renamed fails here.
@@ -10,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from functools import reduce
 from importlib import import_module
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.serve import serve
+from serving import purge
 from serving.journal import ingest
 from serving.journal.records import Begin, End, Feedback
 from serving.settings import Settings
@@ -87,6 +90,16 @@ INGEST = {
 """In a worker that ingests."""
 
 
+PURGE = {
+    "day-detached": Failpoint(Moment.AFTER, "serving.purge:detach"),
+    "drop-uncommitted": Failpoint(Moment.AFTER, "serving.purge:drop_detached"),
+    "day-removed": Failpoint(Moment.AFTER, "serving.purge:_remove_day"),
+    "ratings-deleted": Failpoint(Moment.AFTER, "serving.purge:delete_hanging"),
+    "file-removed": Failpoint(Moment.AFTER, "pathlib:Path.unlink"),
+}
+"""In a worker that purges."""
+
+
 def become_gateway(point: str, nth: int, settings: str, url: str, log: Path) -> None:
     """Serve until the point is reached."""
     speak_into(log, log)
@@ -102,6 +115,18 @@ def become_ingest(point: str, nth: int, folder: str, url: str, log: Path) -> Non
 
     async def run() -> None:
         await ingest.ingest(Database.connect(url), Path(folder))
+
+    asyncio.run(run())
+
+
+def become_purge(point: str | None, before: date, folder: str, url: str, log: Path) -> None:
+    """Purge as far as the point, or until somebody else kills this process."""
+    speak_into(log, log)
+    if point is not None:
+        arm(PURGE[point], 1)
+
+    async def run() -> None:
+        await purge.purge(Database.connect(url), Path(folder), before)
 
     asyncio.run(run())
 

@@ -1,0 +1,139 @@
+"""Deletes what is older than is kept: days of inferences, what hangs on them, what ingest set aside.
+
+One pass:
+
+1. End what a killed pass had begun: PostgreSQL detaches one partition at a time.
+2. Detach and drop the table of each day that is due.
+3. Delete ratings, reviews and read segments' rows of those days, or of earlier ones.
+4. Remove the files that ingest set aside and that are as old.
+
+Each step can be repeated, so a kill anywhere leaves work for the next pass and nothing else. What
+became part of a dataset, an evaluation set, a score, a decision or a sum of usage stays: releases
+that serve were made of it.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from serving.journal.segments import list_damaged, list_rejected
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.store.partitions import DayTable, count_rows, detach, drop_detached, list_days
+from serving.store.retention import (
+    Hanging,
+    count_hanging,
+    delete_hanging,
+    first_kept_day,
+    midnight_of,
+)
+from serving.store.tables import utc_now
+
+_logger = logging.getLogger("strop.serving")
+
+_LOCK = "purge"
+
+
+@dataclass(slots=True)
+class Purged:
+    """What a pass deleted, or would delete."""
+
+    before: date
+    """The oldest day that stays."""
+    has_run: bool = False
+    """False: another process is at it."""
+    days: dict[date, int] = field(default_factory=dict)
+    """Day -> its inferences."""
+    hanging: dict[Hanging, int] = field(default_factory=dict)
+    num_files: int = 0
+
+
+async def purge_expired(database: Database, settings: Settings) -> None:
+    """Delete what `store.retention_days` does not keep: the worker's job."""
+    if settings.store.retention_days is not None:
+        before = first_kept_day(utc_now(), settings.store.retention_days)
+        await purge(database, settings.journal_dir, before)
+
+
+async def purge(database: Database, folder: Path, before: date) -> Purged:
+    """Delete what is of days before `before`.
+
+    Args:
+        folder: the journal's.
+
+    Raises:
+        UnavailableError: a day is still being read.
+        sqlalchemy.exc.DBAPIError, psycopg.Error: the database is away. The next pass goes on.
+    """
+    purged = Purged(before)
+    async with database.lock(_LOCK) as is_ours:
+        purged.has_run = is_ours
+        if is_ours:
+            await _remove_days(database, purged)
+            for kind in Hanging:
+                purged.hanging[kind] = await delete_hanging(database, kind, before)
+            purged.num_files = await asyncio.to_thread(_remove_set_aside, folder, before)
+            _tell(purged)
+    return purged
+
+
+async def look_ahead(database: Database, folder: Path, before: date) -> Purged:
+    """Count what `purge` would delete."""
+    purged = Purged(before, has_run=True)
+    async with database.session() as session:
+        for table in await list_days(session):
+            if table.day < before:
+                purged.days[table.day] = await count_rows(session, table.day)
+        for kind in Hanging:
+            purged.hanging[kind] = await count_hanging(session, kind, before)
+    purged.num_files = len(await asyncio.to_thread(_list_set_aside, folder, before))
+    return purged
+
+
+async def _remove_days(database: Database, purged: Purged) -> None:
+    async with database.session() as session:
+        tables = await list_days(session)
+    for table in tables:
+        if table.is_leaving:
+            await detach(database, table)
+    for table in tables:
+        if table.day < purged.before:
+            await _remove_day(database, table, purged)
+
+
+async def _remove_day(database: Database, table: DayTable, purged: Purged) -> None:
+    if table.is_attached and not table.is_leaving:
+        await detach(database, table)
+    async with database.session() as session:
+        num_inferences = await count_rows(session, table.day)
+    async with database.session() as session:
+        is_gone = await drop_detached(session, table.day)
+    if is_gone:
+        purged.days[table.day] = num_inferences
+        _logger.info("Purged %s: %d inferences", table.day, num_inferences)
+
+
+def _list_set_aside(folder: Path, before: date) -> list[Path]:
+    """Return what was set aside and last written to before a day: it holds nothing newer."""
+    midnight = midnight_of(before).timestamp()
+    found = [*list_damaged(folder), *list_rejected(folder)]
+    return [path for path in found if path.stat().st_mtime < midnight]
+
+
+def _remove_set_aside(folder: Path, before: date) -> int:
+    found = _list_set_aside(folder, before)
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _tell(purged: Purged) -> None:
+    if any(purged.hanging.values()) or purged.num_files:
+        _logger.info(
+            "Purged what is older than %s: %s, %d files set aside",
+            purged.before,
+            ", ".join(f"{count} {kind}" for kind, count in purged.hanging.items()),
+            purged.num_files,
+        )

@@ -1,0 +1,87 @@
+"""How long is kept what users asked and were answered, and what goes with it.
+
+Whole UTC days go, from the oldest on. What hangs on an inference goes by the inference's own time,
+whether or not there is a row of it: so a pass that was cut off is ended by the next one.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from psycopg import sql
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from serving.ids import lowest_id
+from serving.store.database import Database
+
+_BATCH: Final = 10_000
+
+
+class Hanging(StrEnum):
+    """Rows that go with the inferences they are about."""
+
+    RATINGS = "ratings"
+    REVIEWS = "reviews"
+    SEGMENTS = "segments"
+
+
+# An id's text is in the order of time byte by byte. An index on it is in that of the database's
+# language, which may know better somewhere: the first comparison finds, the second one decides.
+_HANGING: Final[Mapping[Hanging, tuple[str, str]]] = MappingProxyType(
+    {
+        Hanging.RATINGS: (
+            "strop_feedback",
+            'inference_id < {lowest_id} AND inference_id COLLATE "C" < {lowest_id}',
+        ),
+        Hanging.REVIEWS: ("strop_review", "begun_at < {midnight}"),
+        Hanging.SEGMENTS: ("strop_segment", "finished_at < {midnight}"),
+    }
+)
+
+
+def first_kept_day(now: datetime, retention_days: int) -> date:
+    """Return the oldest UTC day that is kept: it has not ended `retention_days` ago yet."""
+    return (now.astimezone(UTC) - timedelta(days=retention_days)).date()
+
+
+def midnight_of(day: date) -> datetime:
+    """Return when a UTC day begins."""
+    return datetime.combine(day, time.min, UTC)
+
+
+async def count_hanging(session: AsyncSession, kind: Hanging, before: date) -> int:
+    """Return how many rows hang on inferences of days before `before`."""
+    table, condition = _which(kind, before)
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table, condition)
+    connection = await session.connection()
+    return int((await connection.exec_driver_sql(query.as_string())).scalar_one())
+
+
+async def delete_hanging(database: Database, kind: Hanging, before: date) -> int:
+    """Delete rows that hang on inferences of days before `before`; return how many.
+
+    Some at a time: who waits for one of them, or for the space of them all, waits for few.
+    """
+    table, condition = _which(kind, before)
+    statement = sql.SQL(
+        "DELETE FROM {table} WHERE ctid = ANY (ARRAY("
+        "SELECT ctid FROM {table} WHERE {condition} LIMIT {batch}))"
+    ).format(table=table, condition=condition, batch=_BATCH)
+    num_deleted = 0
+    while True:
+        async with database.session() as session:
+            connection = await session.connection()
+            num_batch = (await connection.exec_driver_sql(statement.as_string())).rowcount
+        num_deleted += num_batch
+        if num_batch < _BATCH:
+            return num_deleted
+
+
+def _which(kind: Hanging, before: date) -> tuple[sql.Identifier, sql.Composed]:
+    table, condition = _HANGING[kind]
+    midnight = midnight_of(before)
+    return sql.Identifier(table), sql.SQL(condition).format(
+        lowest_id=sql.Literal(lowest_id(midnight)), midnight=sql.Literal(midnight)
+    )
