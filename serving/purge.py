@@ -21,7 +21,14 @@ from pathlib import Path
 from serving.journal.segments import list_damaged, list_rejected
 from serving.settings import Settings
 from serving.store.database import Database
-from serving.store.partitions import DayTable, count_rows, detach, drop_detached, list_days
+from serving.store.partitions import (
+    DayTable,
+    TableState,
+    count_rows,
+    detach,
+    drop_detached,
+    list_days,
+)
 from serving.store.retention import (
     Hanging,
     count_hanging,
@@ -96,7 +103,7 @@ async def _remove_days(database: Database, purged: Purged) -> None:
     async with database.session() as session:
         tables = await list_days(session)
     for table in tables:
-        if table.is_leaving:
+        if table.state is TableState.LEAVING:
             await detach(database, table)
     for table in tables:
         if table.day < purged.before:
@@ -104,7 +111,7 @@ async def _remove_days(database: Database, purged: Purged) -> None:
 
 
 async def _remove_day(database: Database, table: DayTable, purged: Purged) -> None:
-    if table.is_attached and not table.is_leaving:
+    if table.state is TableState.ATTACHED:
         await detach(database, table)
     async with database.session() as session:
         num_inferences = await count_rows(session, table.day)

@@ -16,7 +16,7 @@ from serving.settings import Settings
 from serving.store.aliases import create_alias, id_of
 from serving.store.database import Database
 from serving.store.learning import Review
-from serving.store.partitions import list_days
+from serving.store.partitions import DayTable, TableState, list_days
 from serving.store.retention import midnight_of
 from serving.store.tables import Segment
 from serving.types import Task
@@ -107,7 +107,7 @@ async def become_leaving(database: Database, day: date) -> None:
 async def is_leaving(database: Database, day: date) -> bool:
     """Whether the day has been marked as leaving, and has not left."""
     async with database.session() as session:
-        return day in {table.day for table in await list_days(session) if table.is_leaving}
+        return DayTable(day, TableState.LEAVING) in await list_days(session)
 
 
 def _days(moments: Iterable[datetime]) -> list[date]:

@@ -16,7 +16,7 @@ from serving.settings import Settings
 from serving.store import aliases as alias_store
 from serving.store import runs, workers
 from serving.store.aliases import id_of
-from serving.store.partitions import DayTable, list_days
+from serving.store.partitions import DayTable, TableState, list_days
 from serving.store.tables import GatewayWorker, Replica
 from serving.store.usage import AliasUsage, usage_by_alias
 
@@ -112,7 +112,7 @@ def describe_journal(health: JournalHealth) -> Json:
 
 def describe_records(days: list[DayTable], store: StoreSettings) -> Json:
     """Return from which day on requests and answers are there, and for how many days they stay."""
-    oldest = min((table.day for table in days if table.is_attached), default=None)
+    oldest = min((table.day for table in days if table.state is TableState.ATTACHED), default=None)
     return {
         "oldest_day": oldest.isoformat() if oldest else None,
         "retention_days": store.retention_days,

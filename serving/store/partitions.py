@@ -10,7 +10,8 @@ A day's table goes in steps, and a kill between any two leaves what the next pas
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
+from enum import StrEnum
 
 import psycopg
 from psycopg import sql
@@ -24,15 +25,20 @@ _PARENT = "strop_inference"
 _PATIENCE_MS = 10_000
 
 
+class TableState(StrEnum):
+    """What a day's table is to its parent; see above."""
+
+    ATTACHED = "attached"
+    LEAVING = "leaving"
+    APART = "apart"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class DayTable:
     """The table that holds one UTC day."""
 
     day: date
-    is_attached: bool
-    """Whether it is a partition, one that is leaving too."""
-    is_leaving: bool
-    """Whether it is being detached, or was when somebody was killed."""
+    state: TableState
 
 
 async def ensure_partitions(database: Database, days: Iterable[date]) -> None:
@@ -51,18 +57,15 @@ def partition_name(day: date) -> str:
 async def list_days(session: AsyncSession) -> list[DayTable]:
     """Return the days that have a table, the oldest first."""
     query = text(
-        "SELECT right(relname, 8) AS day, inhrelid IS NOT NULL AS is_attached, "
-        "coalesce(inhdetachpending, false) AS is_leaving "
+        "SELECT right(relname, 8) AS day, CASE WHEN inhrelid IS NULL THEN 'apart' "
+        "WHEN inhdetachpending THEN 'leaving' ELSE 'attached' END AS state "
         "FROM pg_class LEFT JOIN pg_inherits ON inhrelid = pg_class.oid "
         "WHERE relname ~ :pattern AND relkind = 'r' "
         "AND relnamespace = CAST(current_schema() AS regnamespace)"
     )
     connection = await session.connection()
     found = await connection.execute(query, {"pattern": f"^{_PARENT}_[0-9]{{8}}$"})
-    return sorted(
-        DayTable(datetime.strptime(row.day, "%Y%m%d").date(), row.is_attached, row.is_leaving)  # noqa: DTZ007 - a date
-        for row in found
-    )
+    return sorted(DayTable(date.fromisoformat(day), TableState(state)) for day, state in found)
 
 
 async def count_rows(session: AsyncSession, day: date) -> int:
@@ -82,7 +85,7 @@ async def detach(database: Database, table: DayTable) -> None:
         UnavailableError: somebody who began before may still read the day.
         psycopg.Error: the database is away, or a killed process's detach has ended meanwhile.
     """
-    way = "FINALIZE" if table.is_leaving else "CONCURRENTLY"
+    way = "FINALIZE" if table.state is TableState.LEAVING else "CONCURRENTLY"
     statement = sql.SQL("ALTER TABLE {} DETACH PARTITION {} " + way).format(
         sql.Identifier(_PARENT), sql.Identifier(partition_name(table.day))
     )

@@ -8,9 +8,10 @@ import pytest
 
 from serving.ids import Signer
 from serving.journal.records import Feedback
+from serving.settings import Settings
 from serving.store.database import Database
 from serving.types import Rating, Role
-from tests.gateway import Answered, Gateway, make_key, until
+from tests.gateway import Answered, Gateway, make_key, running_gateway, until
 
 DAY_MS = 86_400_000
 
@@ -111,6 +112,21 @@ async def test_all_ids_that_may_not_be_rated_get_one_answer(
     assert {answer.status for answer in answers} == {404}
     assert len({answer.body for answer in answers}) == 1
     assert ratings(gateway) == []
+
+
+async def test_what_is_not_kept_any_more_is_unknown(settings: Settings, database: Database) -> None:
+    """An inference older than `store.retention_days` gets the answer of one that never was."""
+    store = settings.store.model_copy(update={"retention_days": 30})
+    keeping = settings.model_copy(update={"store": store})
+    async with running_gateway(keeping, database) as gateway:
+        now = time.time_ns() // 1_000_000
+        ages = {29: 200, 31: 404}
+        ids = [gateway.runtime.signer.mint_at(now - age * DAY_MS, "default") for age in ages]
+        answers = [await rate(gateway, inference_id=id_, rating="up") for id_ in ids]
+        assert [answer.status for answer in answers] == list(ages.values())
+        assert answers[1].error["code"] == "inference_not_found"
+        unknown = await rate(gateway, inference_id="nonsense", rating="up")
+        assert answers[1].body == unknown.body
 
 
 async def test_malformed_ratings_are_refused(gateway: Gateway) -> None:

@@ -63,7 +63,7 @@ async def test_the_real_jobs_run_and_stop(
     heartbeats = [record for record in caplog.records if record.name == "strop.retrain"]
     heartbeat = heartbeats[-1].getMessage()
     assert "ingest" in heartbeat
-    for job in ("reconcile", "sample", "learn", "look"):
+    for job in ("reconcile", "sample", "learn", "look", "purge"):
         assert (f"{job} " in heartbeat) is (only is None)
     assert ", 0 failed" in heartbeat
     assert ", 1 failed" not in heartbeat

@@ -1,11 +1,12 @@
 """Configuration: environment over file over defaults, and no key that nobody knows."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from serving.errors import ConfigurationError
-from serving.sections import EngineSettings, GatewaySettings, PoolSettings
+from serving.sections import EngineSettings, GatewaySettings, PoolSettings, StoreSettings
 from serving.settings import Settings, load_settings
 from serving.types import PoolKind
 
@@ -25,6 +26,15 @@ def test_nothing_has_to_be_configured(config: Path) -> None:
     assert settings.store.url == ""
     assert settings.home == config.parent / ".strop"
     assert [pool.name for pool in settings.all_pools] == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("retention_days", "most"), [(None, 90.0), (30, 30.0), (365, 90.0), (90, 90.0)]
+)
+def test_a_rating_may_be_as_late_as_both_say(retention_days: int | None, most: float) -> None:
+    """`gateway.feedback_max_age_days`, and never later than inferences are kept."""
+    settings = Settings(store=StoreSettings(retention_days=retention_days))
+    assert settings.max_rating_age == timedelta(days=most)
 
 
 def test_the_environment_wins_over_the_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

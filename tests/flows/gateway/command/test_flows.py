@@ -1,8 +1,13 @@
 """The command as a user has it: processes of their own on a home with embedded PostgreSQL."""
 
+import asyncio
 import json
+from datetime import date
+from pathlib import Path
 
+from serving.store.database import Database
 from tests.flows.gateway.command.conftest import Strop
+from tests.purging import record_day
 from tests.stack import BASE_MODEL, DEMO_ADAPTER
 
 
@@ -90,6 +95,34 @@ def test_status_says_what_would_be_served(strop: Strop) -> None:
     assert "no gateway runs" in summary
 
 
+def test_old_days_are_purged_by_hand(strop: Strop, tmp_path: Path) -> None:
+    """Looked at first, then with --yes; status says since when and for how long records are there."""
+    day = date(2026, 3, 1)
+    asyncio.run(leave_traffic(strop.url, strop.home / "journal", day))
+    assert strop.json("status")["records"] == {"oldest_day": "2026-03-01", "retention_days": None}
+    assert "since 2026-03-01, kept for ever" in strop.run("status").stdout
+    assert "store.retention_days" in strop.error("purge", "--dry-run")["message"]
+    assert "--dry-run" in strop.error("purge", "--before", "2026-03-02")["message"]
+    assert "still to come" in strop.error("purge", "--before", "9999-01-01", "--yes")["message"]
+    keep = tmp_path / "strop.toml"
+    keep.write_text("[store]\nretention_days = 1\n")
+    for before in ("--before", "2026-03-02"), ("--config", str(keep)):
+        ahead = strop.json("purge", *before, "--dry-run")
+        assert (ahead["days"], ahead["ratings"], ahead["is_dry_run"]) == (
+            [{"day": "2026-03-01", "inferences": 2}],
+            2,
+            True,
+        )
+    done = strop.run("purge", "--config", str(keep), "--yes")
+    assert done.stdout.splitlines()[1].split() == ["2026-03-01", "2"]
+    again = strop.json("purge", "--config", str(keep), "--yes")
+    assert (again["days"], again["ratings"], again["is_dry_run"]) == ([], 0, False)
+    assert strop.json("status", "--config", str(keep))["records"] == {
+        "oldest_day": None,
+        "retention_days": 1,
+    }
+
+
 def test_a_table_is_printed_for_people(strop: Strop) -> None:
     """Without --json the same command prints columns."""
     strop.json("aliases", "create", "columns", "--task", "chat")
@@ -109,3 +142,12 @@ def test_the_doctor_finds_an_open_key(strop: Strop) -> None:
     assert "chmod 600" in levels["admin.key"]["mend"]
     assert {levels[name]["level"] for name in ("database", "schema", "admin key")} == {"ok"}
     key.chmod(0o600)
+
+
+async def leave_traffic(url: str, folder: Path, day: date) -> None:
+    """Have a day of the past in a home's database."""
+    database = Database.connect(url)
+    try:
+        await record_day(database, folder, day)
+    finally:
+        await database.close()
