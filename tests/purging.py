@@ -41,7 +41,9 @@ async def record_days(database: Database, folder: Path, days: Iterable[date]) ->
     settings = Settings(home=folder)
     async with database.session() as session:
         alias_id = id_of(
-            await create_alias(session, settings, name="old", tenant="default", task=Task.CHAT)
+            await create_alias(
+                session, settings, name=folder.name, tenant="default", task=Task.CHAT
+            )
         )
     for day in days:
         await record_day(database, folder, day)

@@ -18,6 +18,7 @@ from serving.store.tables import Inference
 from tests.faults.failpoints import PURGE, become_purge
 from tests.faults.test_failpoints import a_process, died
 from tests.purging import all_of, become_leaving, read_kept, record_days
+from tests.scale import Scale
 
 DAYS = [date(2026, 3, 1) + timedelta(days=number) for number in range(3)]
 BEFORE = DAYS[2]
@@ -26,21 +27,23 @@ STAY = DAYS[2:]
 
 @pytest.mark.parametrize("point", PURGE)
 async def test_a_purge_killed_anywhere_is_ended_by_the_next(
-    database: Database, tmp_path: Path, point: str
+    database: Database, tmp_path: Path, scale: Scale, point: str
 ) -> None:
     """And at no time is anything missing of the days that stay."""
-    folder, log = tmp_path / "journal", tmp_path / "log"
-    await record_days(database, folder, DAYS)
-    set_aside = folder / f"w.000001{SUFFIX}{DAMAGED}"
-    set_aside.touch()
-    os.utime(set_aside, (0, 0))
-    arguments = (point, BEFORE, str(folder), database.url, log)
-    async with a_process(become_purge, *arguments) as process:
-        await died(process, log)
-    kept = await read_kept(database)
-    assert set(STAY) <= set(kept.inferences) & set(kept.ratings) & set(kept.reviews)
-    await end(database, folder)
-    assert not set_aside.exists()
+    for number in range(scale.count(1, full=20)):
+        folder, log = tmp_path / f"journal-{number}", tmp_path / "log"
+        await record_days(database, folder, DAYS)
+        set_aside = folder / f"w.000001{SUFFIX}{DAMAGED}"
+        set_aside.touch()
+        os.utime(set_aside, (0, 0))
+        arguments = (point, BEFORE, str(folder), database.url, log)
+        async with a_process(become_purge, *arguments) as process:
+            await died(process, log)
+        kept = await read_kept(database)
+        assert set(STAY) <= set(kept.inferences) & set(kept.ratings) & set(kept.reviews)
+        await end(database, folder)
+        assert not set_aside.exists()
+        await purge(database, folder, DAYS[-1] + timedelta(days=1))
 
 
 async def test_a_purge_killed_while_it_waits_is_ended_by_the_next(
