@@ -4,7 +4,7 @@ import logging
 import time
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -42,6 +42,14 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rater: Name | None = None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """The answer to a rating."""
+
+    feedback_id: str
+    inference_id: str
+    status: Literal["accepted"] = "accepted"
+
+
 async def handle_feedback(runtime: Runtime, exchange: Exchange) -> None:
     """Answer one rating."""
     reply = _reply(runtime, exchange)
@@ -71,7 +79,7 @@ async def _fail(runtime: Runtime, reply: Reply, error: StropError) -> None:
     await reply.fail(error)
 
 
-async def _accept(runtime: Runtime, exchange: Exchange) -> dict[str, str]:
+async def _accept(runtime: Runtime, exchange: Exchange) -> Kept:
     principal = _principal(runtime, exchange.headers)
     if principal is None:
         runtime.feedback_limiter.admit(exchange.address)
@@ -96,7 +104,7 @@ async def _accept(runtime: Runtime, exchange: Exchange) -> dict[str, str]:
     )
     await runtime.journal.flush()
     runtime.metrics.took_feedback(given.rating.value if given.rating else "none")
-    return {"feedback_id": feedback_id, "inference_id": inference.text, "status": "accepted"}
+    return Kept(feedback_id, inference.text)
 
 
 def read_given(body: dict[str, Any]) -> Given:

@@ -1,13 +1,14 @@
 """/v1/chat/completions, and what /v1/completions shares with it: OpenAI's older streams."""
 
 import re
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from gateway.dialects.endpoint import END, ERROR, USAGE_ONLY, Endpoint, Fields, Mark, data_of
-from gateway.policy.checks import Check, flag, integer, one_of, pick
+from gateway.policy.checks import Check, flag, integer, one_of
 from gateway.policy.conversation import conversation, has_system_prompt
+from gateway.policy.objects import of_fields
 from gateway.policy.sampling import MAX_LOGPROBS, MAX_TOKENS, SAMPLING
 from gateway.policy.schemas import response_format, tool_choice, tools
 
@@ -15,18 +16,13 @@ from gateway.policy.schemas import response_format, tool_choice, tools
 _USUAL_START: Final = b'data: {"id"'
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
-
-def _stream_options(value: Any) -> Any:
-    return pick(value, {"include_usage": flag, "continuous_usage_stats": flag})
-
-
 COMPLETING: Final[dict[str, Check]] = {
     **SAMPLING,
     "n": integer(1, 8),
     "max_tokens": integer(1, MAX_TOKENS),
     "min_tokens": integer(0, MAX_TOKENS),
     "response_format": response_format,
-    "stream_options": _stream_options,
+    "stream_options": of_fields({"include_usage": flag, "continuous_usage_stats": flag}),
 }
 
 

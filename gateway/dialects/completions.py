@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.dialects.chat import COMPLETING, OlderEndpoint
 from gateway.dialects.endpoint import Endpoint
-from gateway.policy.checks import Check, flag, integer, label, one_of, text
+from gateway.policy.checks import Check, any_text, flag, integer, label, one_of
 from gateway.policy.sampling import MAX_LOGPROBS, MAX_TOKENS, one_or_several
 
 
@@ -18,7 +18,7 @@ class _Completions(OlderEndpoint):
     fields: ClassVar[dict[str, Check]] = {
         **COMPLETING,
         "prompt": one_or_several(64),
-        "suffix": text(2**31),
+        "suffix": any_text,
         "echo": flag,
         "logprobs": integer(0, MAX_LOGPROBS),
     }

@@ -12,6 +12,22 @@ from serving.errors import StropError
 Fields = dict[str, Any]
 
 
+class ErrorWords(msgspec.Struct):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    """The request's field at fault, or the path to what is in it."""
+    code: str
+
+
+class ErrorBody(msgspec.Struct):
+    """How errors look to OpenAI's clients."""
+
+    error: ErrorWords
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """What an event of a stream means to the gateway, if it is no piece of the answer."""
@@ -52,6 +68,8 @@ class Endpoint:
     """Most tokens of an answer where nobody says; None: as many as fit."""
     last_event: ClassVar[str] = "[DONE]"
     """What a stream that is whole ends with, in words."""
+    error_form: ClassVar[type[msgspec.Struct]] = ErrorBody
+    """What `error_body` looks like, for the document."""
 
     def subject(self, fields: Fields) -> str | None:
         """Return whom a request is about."""

@@ -1,6 +1,6 @@
 """Anthropic's dialect: /v1/messages, its fields, key header, events and errors; what stands beside it."""
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -21,6 +21,20 @@ from gateway.policy.schemas import tools_of
 from serving.errors import StropError
 
 
+class AnthropicErrorWords(msgspec.Struct):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class AnthropicErrorBody(msgspec.Struct):
+    """How errors look to Anthropic's clients."""
+
+    type: Literal["error"]
+    error: AnthropicErrorWords
+
+
 class _Messages(Endpoint):
     path = "/v1/messages"
     summary = "Answer a conversation in Anthropic's form, in one piece or streamed."
@@ -28,6 +42,7 @@ class _Messages(Endpoint):
     stateful = frozenset({"container", "mcp_servers"})
     key_header = b"x-api-key"
     last_event = "message_stop"
+    error_form = AnthropicErrorBody
     fields: ClassVar[dict[str, Check]] = {
         "messages": messages,
         "system": system,

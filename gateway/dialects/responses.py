@@ -13,7 +13,7 @@ from gateway.dialects.endpoint import (
     Mark,
     name_of,
 )
-from gateway.policy.checks import Check, array, flag, integer, one_of, text
+from gateway.policy.checks import Check, any_text, array, flag, integer, one_of
 from gateway.policy.conversation import has_system_prompt
 from gateway.policy.items import input_items, metadata, reasoning, text_format, tool, tool_choice
 from gateway.policy.sampling import MAX_LOGPROBS, MAX_TOKENS, SAMPLING
@@ -30,7 +30,7 @@ class _Responses(Endpoint):
     fields: ClassVar[dict[str, Check]] = {
         **SAMPLING,
         "input": input_items,
-        "instructions": text(2**31),
+        "instructions": any_text,
         "max_output_tokens": integer(1, MAX_TOKENS),
         "max_tool_calls": integer(1, 128),
         "tools": tools_of(tool),

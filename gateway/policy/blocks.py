@@ -5,73 +5,62 @@ from typing import Any
 
 from gateway.policy.checks import (
     Check,
-    Kinds,
     UnfitError,
+    any_text,
     array,
     flag,
     integer,
     label,
     nested,
-    of_kind,
     one_of,
-    pick,
-    record,
-    text,
+    takes,
+    text_or,
 )
 from gateway.policy.conversation import MAX_MESSAGES, check_size
+from gateway.policy.objects import Kinds, of_fields, of_kind, record
 from gateway.policy.sampling import MAX_TOKENS
 from gateway.policy.schemas import FUNCTION, schema
 
-_ANY_LENGTH = text(2**31)
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,64}")
-_MAX_CALL_VALUES = 200
+_are_few = nested(200)
 
 
+@takes({"type": "string", "pattern": f"^{_MEDIA_TYPE.pattern}$"})
 def _media_type(value: Any) -> Any:
     if not isinstance(value, str) or not _MEDIA_TYPE.fullmatch(value):
         raise UnfitError("a media type")
     return value
 
 
+@takes({"type": "object"} | _are_few.schema)
 def _arguments(value: Any) -> Any:
     return _are_few(record(value))
 
 
-def _text_or(blocks: Check) -> Check:
-    def check(value: Any) -> Any:
-        return value if isinstance(value, str) else blocks(value)
-
-    return check
-
-
-_are_few = nested(_MAX_CALL_VALUES)
 # Images are in the request itself: an address would make the engine fetch it.
-_SOURCES: Kinds = {"base64": ({"media_type": _media_type, "data": _ANY_LENGTH}, {})}
-_TEXT: Kinds = {"text": ({"text": _ANY_LENGTH}, {})}
+_SOURCES: Kinds = {"base64": ({"media_type": _media_type, "data": any_text}, {})}
+_TEXT: Kinds = {"text": ({"text": any_text}, {})}
 _SHOWN: Kinds = {**_TEXT, "image": ({"source": of_kind(_SOURCES)}, {})}
 _BLOCKS: Kinds = {
     **_SHOWN,
     "tool_use": ({"id": label(256), "name": label(128), "input": _arguments}, {}),
     "tool_result": (
         {"tool_use_id": label(256)},
-        {"content": _text_or(array(16, of_kind(_SHOWN))), "is_error": flag},
+        {"content": text_or(array(16, of_kind(_SHOWN))), "is_error": flag},
     ),
-    "thinking": ({"thinking": _ANY_LENGTH}, {"signature": _ANY_LENGTH}),
-    "redacted_thinking": ({}, {"data": _ANY_LENGTH}),
+    "thinking": ({"thinking": any_text}, {"signature": any_text}),
+    "redacted_thinking": ({}, {"data": any_text}),
 }
-_MESSAGE: dict[str, Check] = {
+_TURN: dict[str, Check] = {
     "role": one_of("user", "assistant", "system"),
-    "content": _text_or(array(256, of_kind(_BLOCKS))),
+    "content": text_or(array(256, of_kind(_BLOCKS))),
 }
 
 
-def _message(value: Any) -> Any:
-    return pick(value, _MESSAGE, needed=_MESSAGE)
+_all_messages = array(MAX_MESSAGES, of_fields(_TURN, needed=_TURN), min_items=1)
 
 
-_all_messages = array(MAX_MESSAGES, _message, min_items=1)
-
-
+@takes(_all_messages.schema)
 def messages(value: Any) -> Any:
     """Take turns of bounded length; only known fields go on."""
     check_size(value, ("content",))
@@ -90,6 +79,7 @@ _known_tool = of_kind(
 )
 
 
+@takes(_known_tool.schema)
 def tool(value: Any) -> Any:
     """Take a function. vLLM knows no `type` of it."""
     found = _known_tool(value)
@@ -118,21 +108,16 @@ thinking = of_kind(
 )
 """Takes whether to think, and how much."""
 
-_OUTPUT: dict[str, Check] = {
-    "effort": one_of("low", "medium", "high", "xhigh", "max"),
-    "format": of_kind({"json_schema": ({"schema": schema}, {})}),
-}
+output_config = of_fields(
+    {
+        "effort": one_of("low", "medium", "high", "xhigh", "max"),
+        "format": of_kind({"json_schema": ({"schema": schema}, {})}),
+    }
+)
+"""Takes how hard to try, and the form of the answer."""
 
+metadata = of_fields({"user_id": label(512)})
+"""Takes whom the request is about."""
 
-def output_config(value: Any) -> Any:
-    """Take how hard to try, and the form of the answer."""
-    return pick(value, _OUTPUT)
-
-
-def metadata(value: Any) -> Any:
-    """Take whom the request is about."""
-    return pick(value, {"user_id": label(512)})
-
-
-system = _text_or(array(256, of_kind(_TEXT)))
+system = text_or(array(256, of_kind(_TEXT)))
 """Takes a text, or blocks of text."""

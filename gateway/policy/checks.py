@@ -1,18 +1,45 @@
 """Bounds on single request fields. A check returns what may be forwarded, or raises saying what is wanted.
 
 Bodies have megabytes of small values, and one process answers everybody: a check takes well under
-a microsecond, and where the unfit value stands is only put together once there is one.
+a microsecond, and where the unfit value stands is only put together once there is one. Checks are
+functions for that reason: an object that is called like one takes twice as long.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from serving.errors import InvalidRequestError
 
-Check = Callable[[Any], Any]
-"""value -> the value to forward."""
+Schema = dict[str, Any]
+"""A JSON Schema."""
 
 MAX_NESTING = 32
+
+
+class Check(Protocol):
+    """Returns the value to forward, or raises UnfitError."""
+
+    @property
+    def schema(self) -> Schema:
+        """What it takes, for the document; where that cannot be said, the nearest that is wider."""
+
+    def __call__(self, value: Any, /) -> Any:
+        """Check a value."""
+
+
+def takes(schema: Schema) -> Callable[[Callable[[Any], Any]], Check]:
+    """Give a check its schema, as a function's attribute: that costs nothing when it is called."""
+
+    def describe(check: Callable[[Any], Any]) -> Check:
+        vars(check)["schema"] = schema
+        return cast(Check, check)
+
+    return describe
+
+
+def either(*checks: Check) -> Schema:
+    """Return the schema of what one of these takes."""
+    return {"anyOf": [check.schema for check in checks]}
 
 
 class UnfitError(Exception):
@@ -28,7 +55,7 @@ class UnfitError(Exception):
         return UnfitError(self.wanted, step + self.path)
 
 
-def hold(value: Any, name: str, check: Check) -> Any:
+def hold(value: Any, name: str, check: Callable[[Any], Any]) -> Any:
     """Hold a request's field against its check.
 
     Raises:
@@ -48,7 +75,7 @@ def unfit(name: str, fault: UnfitError) -> InvalidRequestError:
     )
 
 
-def at(step: str, value: Any, check: Check) -> Any:
+def at(step: str, value: Any, check: Callable[[Any], Any]) -> Any:
     """Hold a part of a value against its check; `step` leads to it, as `.role` or `[0]`."""
     try:
         return check(value)
@@ -76,6 +103,12 @@ class Range:
             raise UnfitError(f"from {self.low} to {self.high}")
         return value
 
+    @property
+    def schema(self) -> Schema:
+        """What it takes. JSON Schema takes `5.0` for a whole number, too."""
+        kind = "integer" if self._is_whole else "number"
+        return {"type": kind, "minimum": self.low, "maximum": self.high}
+
     def up_to(self, high: float) -> "Range":
         """Return the same with another upper bound."""
         return Range(self.low, high, is_whole=self._is_whole)
@@ -91,6 +124,7 @@ def integer(low: int, high: int) -> Range:
     return Range(low, high, is_whole=True)
 
 
+@takes({"type": "boolean"})
 def flag(value: Any) -> Any:
     """Take true or false."""
     if not isinstance(value, bool):
@@ -98,9 +132,18 @@ def flag(value: Any) -> Any:
     return value
 
 
+@takes({"type": "string"})
+def any_text(value: Any) -> Any:
+    """Take a string; its body bounds its length."""
+    if not isinstance(value, str):
+        raise UnfitError("a string")
+    return value
+
+
 def text(max_length: int) -> Check:
     """Take a string of at most `max_length` characters."""
 
+    @takes({"type": "string", "maxLength": max_length})
     def check(value: Any) -> Any:
         if not isinstance(value, str):
             raise UnfitError("a string")
@@ -115,6 +158,7 @@ def label(max_length: int) -> Check:
     """Take a string that names something: no NUL, which no database keeps."""
     is_text = text(max_length)
 
+    @takes(is_text.schema | {"pattern": r"^[^\u0000]*$"})
     def check(value: Any) -> Any:
         if "\0" in is_text(value):
             raise UnfitError("without NUL characters")
@@ -126,6 +170,7 @@ def label(max_length: int) -> Check:
 def one_of(*words: str) -> Check:
     """Take one of these words."""
 
+    @takes({"type": "string", "enum": list(words)})
     def check(value: Any) -> Any:
         if value not in words:
             raise UnfitError("one of " + ", ".join(words))
@@ -137,6 +182,7 @@ def one_of(*words: str) -> Check:
 def array(max_items: int, each: Check, *, min_items: int = 0) -> Check:
     """Take an array whose items pass `each`."""
 
+    @takes({"type": "array", "items": each.schema, "minItems": min_items, "maxItems": max_items})
     def check(value: Any) -> Any:
         if not isinstance(value, list):
             raise UnfitError("an array")
@@ -153,10 +199,21 @@ def array(max_items: int, each: Check, *, min_items: int = 0) -> Check:
     return check
 
 
+def text_or(others: Check) -> Check:
+    """Take a string of any length, or what `others` takes."""
+
+    @takes(either(any_text, others))
+    def check(value: Any) -> Any:
+        return value if isinstance(value, str) else others(value)
+
+    return check
+
+
 def text_or_texts(max_items: int, max_length: int) -> Check:
     """Take a string or an array of strings."""
     single, several = text(max_length), array(max_items, text(max_length))
 
+    @takes(either(single, several))
     def check(value: Any) -> Any:
         return single(value) if isinstance(value, str) else several(value)
 
@@ -167,6 +224,7 @@ def integers(max_items: int, low: int, high: int, *, min_items: int = 0) -> Chec
     """Take an array of whole numbers, looked at as a whole: prompts come as a million tokens."""
     wanted = f"an array of {min_items} to {max_items} whole numbers from {low} to {high}"
 
+    @takes(array(max_items, integer(low, high), min_items=min_items).schema)
     def check(value: Any) -> Any:
         if not isinstance(value, list) or not min_items <= len(value) <= max_items:
             raise UnfitError(wanted)
@@ -177,50 +235,12 @@ def integers(max_items: int, low: int, high: int, *, min_items: int = 0) -> Chec
     return check
 
 
-def record(value: Any) -> dict[str, Any]:
-    """Take an object."""
-    if not isinstance(value, dict):
-        raise UnfitError("an object")
-    return value
-
-
-def pick(value: Any, fields: Mapping[str, Check], needed: Iterable[str] = ()) -> dict[str, Any]:
-    """Take an object's known fields, some of which have to be there; the others stay behind."""
-    found = record(value)
-    picked = {}
-    for key, check in fields.items():
-        inner = found.get(key)
-        if inner is not None:
-            try:
-                picked[key] = check(inner)
-            except UnfitError as fault:
-                raise fault.inside(f".{key}") from None
-    for key in needed:
-        if key not in picked:
-            raise UnfitError("there", f".{key}")
-    return picked
-
-
-Kinds = Mapping[str, tuple[Mapping[str, Check], Mapping[str, Check]]]
-"""`type` -> the fields that an object of that type needs, and those that it may have."""
-
-
-def of_kind(kinds: Kinds, *, default: str | None = None) -> Check:
-    """Take an object whose `type` says what else it may have."""
-    known = one_of(*kinds)
-    fields = {kind: {**needed, **others} for kind, (needed, others) in kinds.items()}
-
-    def check(value: Any) -> Any:
-        kind = at(".type", record(value).get("type", default), known)
-        return {"type": kind, **pick(value, fields[kind], kinds[kind][0])}
-
-    return check
-
-
 def nested(max_values: int) -> Check:
     """Take any JSON of at most so many values, nested MAX_NESTING deep, with whole numbers of 64
     bits: JSON readers differ on longer ones."""
+    bounds = f"at most {max_values} values, nested at most {MAX_NESTING} deep, numbers of 64 bits"
 
+    @takes({"description": f"Any JSON of {bounds}."})
     def check(value: Any) -> Any:
         level, num_values = [value], 1
         for _ in range(MAX_NESTING):

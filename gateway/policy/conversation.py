@@ -5,28 +5,21 @@ from typing import Any, Final
 from gateway.policy.checks import (
     Check,
     UnfitError,
+    any_text,
     array,
     at,
     label,
     nested,
     one_of,
-    pick,
-    record,
-    text,
+    takes,
+    text_or,
 )
+from gateway.policy.objects import of_fields, pick, record, shape, under_type
 
-_ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
-_ANY_LENGTH = text(2**31)
 MAX_MESSAGES: Final = 1000
 MAX_PARTS: Final = 4096
 """Parts and tool calls of all messages together."""
 _MAX_CALL_VALUES = 100
-
-
-def conversation(value: Any) -> Any:
-    """Take a conversation of bounded length; only known fields go on."""
-    check_size(value, ("content", "tool_calls"))
-    return _messages(value)
 
 
 def check_size(value: Any, lists: tuple[str, ...]) -> None:
@@ -48,6 +41,12 @@ def check_size(value: Any, lists: tuple[str, ...]) -> None:
         raise UnfitError(f"a conversation of at most {MAX_PARTS} parts and tool calls")
 
 
+def has_system_prompt(turns: list[dict[str, Any]]) -> bool:
+    """Whether the client says itself how the model is to behave."""
+    return any(turn.get("role") in ("system", "developer") for turn in turns)
+
+
+@takes({"type": "string", "pattern": "^data:"})
 def data_url(value: Any) -> Any:
     """Take media that is in the request itself. An address would make the engine fetch it."""
     if not isinstance(value, str) or not value.startswith("data:"):
@@ -55,11 +54,37 @@ def data_url(value: Any) -> Any:
     return value
 
 
-def has_system_prompt(turns: list[dict[str, Any]]) -> bool:
-    """Whether the client says itself how the model is to behave."""
-    return any(turn.get("role") in ("system", "developer") for turn in turns)
+_MEDIA: dict[str, Check] = {"url": data_url, "detail": one_of("auto", "low", "high")}
 
 
+@takes(shape(_MEDIA, needed=("url",)))
+def _media(value: Any) -> Any:
+    at(".url", record(value).get("url"), data_url)
+    return pick(value, _MEDIA)
+
+
+# Without its `type` a part is whatever the engine guesses from its keys: not here.
+_PARTS: dict[str, Check] = {
+    "text": any_text,
+    "refusal": any_text,
+    "image_url": _media,
+    "video_url": _media,
+    "audio_url": _media,
+    "input_audio": of_fields({"data": any_text, "format": label(16)}),
+}
+_ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
+_FIELDS: dict[str, Check] = {
+    "content": text_or(array(256, under_type(_PARTS))),
+    "name": label(128),
+    "tool_calls": array(128, nested(_MAX_CALL_VALUES)),
+    "tool_call_id": label(256),
+    "refusal": any_text,
+    "reasoning": any_text,
+    "reasoning_content": any_text,
+}
+
+
+@takes(shape({"role": _ROLES, **_FIELDS}, needed=("role",)))
 def _message(value: Any) -> Any:
     role = at(".role", record(value).get("role"), _ROLES)
     if len(value) == 2 and isinstance(value.get("content"), str):
@@ -67,49 +92,11 @@ def _message(value: Any) -> Any:
     return {"role": role, **pick(value, _FIELDS)}
 
 
-def _content(value: Any) -> Any:
-    return value if isinstance(value, str) else _parts(value)
-
-
-def _part(value: Any) -> Any:
-    # Without its `type` a part is whatever the engine guesses from its keys: not here.
-    kind = at(".type", record(value).get("type"), _KINDS)
-    return {"type": kind, kind: at("." + kind, value.get(kind), _PARTS[kind])}
-
-
-def _media(value: Any) -> Any:
-    at(".url", record(value).get("url"), data_url)
-    return pick(value, _MEDIA)
-
-
-def _audio(value: Any) -> Any:
-    return pick(value, _AUDIO)
-
-
-_MEDIA: dict[str, Check] = {"url": data_url, "detail": one_of("auto", "low", "high")}
-_AUDIO: dict[str, Check] = {"data": _ANY_LENGTH, "format": label(16)}
-
-
-_PARTS: dict[str, Check] = {
-    "text": _ANY_LENGTH,
-    "refusal": _ANY_LENGTH,
-    "image_url": _media,
-    "video_url": _media,
-    "audio_url": _media,
-    "input_audio": _audio,
-}
-
-_KINDS = one_of(*_PARTS)
-_parts = array(256, _part)
-
-_FIELDS: dict[str, Check] = {
-    "content": _content,
-    "name": label(128),
-    "tool_calls": array(128, nested(_MAX_CALL_VALUES)),
-    "tool_call_id": label(256),
-    "refusal": _ANY_LENGTH,
-    "reasoning": _ANY_LENGTH,
-    "reasoning_content": _ANY_LENGTH,
-}
-
 _messages = array(MAX_MESSAGES, _message, min_items=1)
+
+
+@takes(_messages.schema)
+def conversation(value: Any) -> Any:
+    """Take a conversation of bounded length; only known fields go on."""
+    check_size(value, ("content", "tool_calls"))
+    return _messages(value)

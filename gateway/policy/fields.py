@@ -15,8 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from gateway.dialects.endpoint import Endpoint, Fields
-from gateway.policy.checks import Check, Range, UnfitError, hold, label, nested, unfit
+from gateway.policy.checks import Check, Range, Schema, UnfitError, hold, label, nested, unfit
 from gateway.policy.compiled import COMPILED, digest_of_schemas
+from gateway.policy.objects import shape
 from serving.errors import InvalidRequestError
 from serving.routing.catalog import Exceptions
 
@@ -136,6 +137,18 @@ def authorise(
         subject=endpoint.subject(fields),
         schemas=None if COMPILED.isdisjoint(fields) else digest_of_schemas(fields),
     )
+
+
+def body_schema(endpoint: Endpoint) -> Schema:
+    """Return what `authorise` takes of keys without exceptions, as near as JSON Schema can say."""
+    known = shape({"model": _MODEL, **endpoint.fields}, ("model", *endpoint.required))
+    declined = {name: {"enum": [None, False]} for name in sorted(endpoint.stateful)}
+    return known | {
+        "properties": known["properties"] | declined,
+        "maxProperties": _MAX_FIELDS,
+        "description": "Other fields stay behind, and are named in `x-strop-ignored`. Refused are "
+        f"{', '.join(sorted(_REFUSED))} and `{_REFUSED_PREFIX}...`.",
+    }
 
 
 def same_limit(name: str) -> frozenset[str]:

@@ -4,22 +4,22 @@ from typing import Any
 
 from gateway.policy.checks import (
     Check,
-    Kinds,
     UnfitError,
+    any_text,
     array,
     at,
+    either,
     flag,
     label,
-    of_kind,
     one_of,
-    pick,
-    record,
+    takes,
     text,
+    text_or,
 )
 from gateway.policy.conversation import MAX_MESSAGES, check_size, data_url
-from gateway.policy.schemas import FUNCTION, schema
+from gateway.policy.objects import Kinds, of_fields, of_kind, record
+from gateway.policy.schemas import CHOICES, FUNCTION, schema
 
-_ANY_LENGTH = text(2**31)
 _NAME = label(256)
 _AS_STORED: dict[str, Check] = {
     "id": _NAME,
@@ -27,19 +27,16 @@ _AS_STORED: dict[str, Check] = {
 }
 
 
-def _content(value: Any) -> Any:
-    return value if isinstance(value, str) else _parts(value)
-
-
 _PARTS: Kinds = {
-    "input_text": ({"text": _ANY_LENGTH}, {}),
-    "output_text": ({"text": _ANY_LENGTH}, {}),
-    "refusal": ({"refusal": _ANY_LENGTH}, {}),
+    "input_text": ({"text": any_text}, {}),
+    "output_text": ({"text": any_text}, {}),
+    "refusal": ({"refusal": any_text}, {}),
     "input_image": ({"image_url": data_url}, {"detail": one_of("auto", "low", "high")}),
 }
+_content = text_or(array(256, of_kind(_PARTS)))
 _THOUGHTS: Kinds = {
-    "reasoning_text": ({"text": _ANY_LENGTH}, {}),
-    "summary_text": ({"text": _ANY_LENGTH}, {}),
+    "reasoning_text": ({"text": any_text}, {}),
+    "summary_text": ({"text": any_text}, {}),
 }
 _ITEMS: Kinds = {
     "message": (
@@ -47,7 +44,7 @@ _ITEMS: Kinds = {
         _AS_STORED,
     ),
     "function_call": (
-        {"call_id": _NAME, "name": label(128), "arguments": _ANY_LENGTH},
+        {"call_id": _NAME, "name": label(128), "arguments": any_text},
         _AS_STORED,
     ),
     "function_call_output": ({"call_id": _NAME, "output": _content}, _AS_STORED),
@@ -60,10 +57,10 @@ _ITEMS: Kinds = {
         },
     ),
 }
-_parts = array(256, of_kind(_PARTS))
 _known_item = of_kind(_ITEMS, default="message")
 
 
+@takes(_known_item.schema)
 def _item(value: Any) -> Any:
     item = _known_item(value)
     if item["type"] == "reasoning":
@@ -74,6 +71,7 @@ def _item(value: Any) -> Any:
 _items = array(MAX_MESSAGES, _item, min_items=1)
 
 
+@takes(either(any_text, _items))
 def input_items(value: Any) -> Any:
     """Take a text, or items: turns, calls of functions and what they gave, thoughts."""
     if isinstance(value, str):
@@ -82,14 +80,14 @@ def input_items(value: Any) -> Any:
     return _items(value)
 
 
+_named_function = of_kind({"function": ({"name": FUNCTION["name"]}, {})})
+
+
+@takes(either(CHOICES, _named_function))
 def tool_choice(value: Any) -> Any:
     """Take `none`, `auto`, `required` or one named function."""
-    if isinstance(value, str):
-        return one_of("none", "auto", "required")(value)
-    return _named_function(value)
+    return CHOICES(value) if isinstance(value, str) else _named_function(value)
 
-
-_named_function = of_kind({"function": ({"name": FUNCTION["name"]}, {})})
 
 tool = of_kind({"function": ({"name": FUNCTION["name"]}, FUNCTION)})
 """Takes a function. Tools that an engine would run itself are not served."""
@@ -103,28 +101,34 @@ _FORMATS: Kinds = {
         {"description": text(8192), "strict": flag},
     ),
 }
-_TEXT: dict[str, Check] = {
-    "format": of_kind(_FORMATS),
-    "verbosity": one_of("low", "medium", "high"),
-}
+
+text_format = of_fields({"format": of_kind(_FORMATS), "verbosity": one_of("low", "medium", "high")})
+"""Takes `text`: OpenAI's three formats, and how wordy to be."""
+
+reasoning = of_fields(
+    {
+        "effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+        "summary": one_of("auto", "concise", "detailed"),
+    }
+)
+"""Takes how much to think, and what to tell of it."""
+
+_key, _word = label(64), label(512)
 
 
-def text_format(value: Any) -> Any:
-    """Take `text`: OpenAI's three formats, and how wordy to be."""
-    return pick(value, _TEXT)
-
-
-def reasoning(value: Any) -> Any:
-    """Take how much to think, and what to tell of it."""
-    efforts = one_of("none", "minimal", "low", "medium", "high", "xhigh")
-    return pick(value, {"effort": efforts, "summary": one_of("auto", "concise", "detailed")})
-
-
+@takes(
+    {
+        "type": "object",
+        "maxProperties": 16,
+        "propertyNames": _key.schema,
+        "additionalProperties": _word.schema,
+    }
+)
 def metadata(value: Any) -> Any:
     """Take what an answer repeats."""
     if len(record(value)) > 16:
         raise UnfitError("an object of at most 16 texts")
     return {
-        at("." + key[:64], key, label(64)): at("." + key[:64], word, label(512))
+        at("." + key[:64], key, _key): at("." + key[:64], word, _word)
         for key, word in value.items()
     }

@@ -7,14 +7,17 @@ from gateway.policy.checks import (
     UnfitError,
     array,
     at,
+    either,
     flag,
     integer,
     integers,
     label,
     number,
-    record,
+    takes,
+    text_or,
     text_or_texts,
 )
+from gateway.policy.objects import record
 from gateway.policy.schemas import structured_outputs
 
 MAX_TOKENS: Final = 2**20
@@ -24,36 +27,41 @@ MAX_LOGPROBS: Final = 5
 MAX_STOPS: Final = 4
 MAX_STOP_LENGTH: Final = 64
 """Engines look for each of them again with every token."""
+_bias = number(-100, 100)
 
 
+@takes(
+    {
+        "type": "object",
+        "maxProperties": 300,
+        "propertyNames": {"pattern": "^[0-9]{1,10}$"},
+        "additionalProperties": _bias.schema,
+    }
+)
 def _logit_bias(value: Any) -> Any:
     if len(record(value)) > 300:
         raise UnfitError("an object of at most 300 tokens")
-    in_range = number(-100, 100)
     for token, bias in value.items():
         if not token.isascii() or not token.isdigit() or len(token) > 10:
             raise UnfitError("an object whose keys are token ids")
-        at(f".{token}", bias, in_range)
+        at(f".{token}", bias, _bias)
     return value
 
 
-def text_or_tokens(value: Any) -> Any:
-    """Take a text or the ids of its tokens."""
-    return value if isinstance(value, str) else _tokens(value)
+_text_or_tokens = text_or(integers(MAX_TOKENS, 0, MAX_TOKEN_ID, min_items=1))
 
 
 def one_or_several(max_items: int) -> Check:
     """Take a text, the ids of its tokens, or at most `max_items` of either."""
-    several = array(max_items, text_or_tokens, min_items=1)
+    several = array(max_items, _text_or_tokens, min_items=1)
 
+    @takes(either(_text_or_tokens, several))
     def check(value: Any) -> Any:
         is_several = isinstance(value, list) and value and isinstance(value[0], str | list)
-        return several(value) if is_several else text_or_tokens(value)
+        return several(value) if is_several else _text_or_tokens(value)
 
     return check
 
-
-_tokens = integers(MAX_TOKENS, 0, MAX_TOKEN_ID, min_items=1)
 
 SAMPLING: Final[dict[str, Check]] = {
     "temperature": number(0, 2),

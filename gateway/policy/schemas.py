@@ -12,84 +12,27 @@ from gateway.policy.checks import (
     UnfitError,
     array,
     at,
+    either,
     flag,
     label,
     nested,
     one_of,
-    pick,
-    record,
+    takes,
     text,
 )
+from gateway.policy.objects import of_fields, pick, record, shape, under_type
 
 _MAX_VALUES = 5_000
 _MAX_TOOL_VALUES = 20_000
 _MAX_PATTERN_LENGTH = 256
-_TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Under these, keys are names that the client chose, or values, not keywords of the language.
 _NAMES = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 _VALUES = frozenset({"enum", "const", "default", "examples"})
 
-_function_name = text(128)
+_is_type = one_of(*_TYPES)
 _is_small = nested(_MAX_VALUES)
 _are_small = nested(_MAX_TOOL_VALUES)
-_is_function = one_of("function")
-
-
-def schema(value: Any) -> Any:
-    """Take a JSON Schema within bounds."""
-    if isinstance(value, bool):
-        return value
-    _is_small(record(value))
-    _check_keywords(value)
-    return value
-
-
-def tools_of(tool: Check) -> Check:
-    """Take functions that the model may ask for, each passing `tool`, not too large together."""
-    several = array(64, tool)
-
-    def check(value: Any) -> Any:
-        return several(_are_small(value))
-
-    return check
-
-
-def function(value: Any) -> Any:
-    """Take a function's name, description and parameters."""
-    return pick(value, FUNCTION, needed=("name",))
-
-
-def _tool(value: Any) -> Any:
-    at(".type", record(value).get("type"), _is_function)
-    return {"type": "function", "function": at(".function", value.get("function"), function)}
-
-
-def tool_choice(value: Any) -> Any:
-    """Take `none`, `auto`, `required` or one named function."""
-    if isinstance(value, str):
-        return one_of("none", "auto", "required")(value)
-    at(".type", record(value).get("type"), _is_function)
-    named = at(
-        ".function", value.get("function"), lambda found: pick(found, {"name": _function_name})
-    )
-    return {"type": "function", "function": named}
-
-
-def response_format(value: Any) -> Any:
-    """Take OpenAI's three formats: text, any JSON, JSON by a schema."""
-    kind = record(value).get("type")
-    at(".type", kind, one_of("text", "json_object", "json_schema"))
-    if kind != "json_schema":
-        return {"type": kind}
-    return {"type": kind, kind: at("." + kind, value.get(kind), lambda found: pick(found, _FORMAT))}
-
-
-def structured_outputs(value: Any) -> Any:
-    """Take vLLM's own form: a schema, or a choice of texts. Never a regex or a grammar."""
-    for key in record(value):
-        if key not in _STRUCTURED:
-            raise UnfitError("left out: only `json` and `choice` are served", f".{key[:64]}")
-    return pick(value, _STRUCTURED)
 
 
 def _check_keywords(value: Any) -> None:
@@ -110,18 +53,21 @@ def _check_named(value: dict[str, Any]) -> None:
         at("." + called[:64], described, _check_keywords)
 
 
+@takes({"type": "string", "maxLength": _MAX_PATTERN_LENGTH})
 def _check_pattern(value: Any) -> None:
     """Bound a pattern's length. Compiling it here would let a client's text hold up the worker."""
     if not isinstance(value, str) or len(value) > _MAX_PATTERN_LENGTH:
         raise UnfitError(f"a pattern of at most {_MAX_PATTERN_LENGTH} characters")
 
 
+@takes({"anyOf": [_is_type.schema, {"type": "array", "items": _is_type.schema}]})
 def _check_type(value: Any) -> None:
     kinds = value if isinstance(value, list) else [value]
     if not all(isinstance(kind, str) and kind in _TYPES for kind in kinds):
-        raise UnfitError("one of " + ", ".join(sorted(_TYPES)))
+        raise UnfitError("one of " + ", ".join(_TYPES))
 
 
+@takes({"not": {}})
 def _check_absent(_: Any) -> None:
     raise UnfitError("left out: it is not served")
 
@@ -131,18 +77,77 @@ _KEYWORDS: dict[str, Check] = {
     "pattern": _check_pattern,
     "patternProperties": _check_absent,
 }
+_SAID = {key: check.schema for key, check in _KEYWORDS.items()}
+
+
+@takes({"type": ["object", "boolean"], "properties": _SAID} | _is_small.schema)
+def schema(value: Any) -> Any:
+    """Take a JSON Schema within bounds."""
+    if isinstance(value, bool):
+        return value
+    _is_small(record(value))
+    _check_keywords(value)
+    return value
+
+
+CHOICES: Final = one_of("none", "auto", "required")
+"""Takes whether to use a function."""
 FUNCTION: Final[dict[str, Check]] = {
-    "name": _function_name,
+    "name": text(128),
     "description": text(8192),
     "parameters": schema,
     "strict": flag,
 }
-_FORMAT: dict[str, Check] = {
-    "name": label(128),
-    "description": text(8192),
-    "schema": schema,
-    "strict": flag,
-}
-_STRUCTURED: dict[str, Check] = {"json": schema, "choice": array(256, text(1024), min_items=1)}
-tools = tools_of(_tool)
+
+
+def tools_of(tool: Check) -> Check:
+    """Take functions that the model may ask for, each passing `tool`, not too large together."""
+    several = array(64, tool)
+
+    @takes(several.schema | _are_small.schema)
+    def check(value: Any) -> Any:
+        return several(_are_small(value))
+
+    return check
+
+
+tools = tools_of(under_type({"function": of_fields(FUNCTION, needed=("name",))}))
 """Takes the tools of a chat."""
+
+_named_function = under_type({"function": of_fields({"name": FUNCTION["name"]})})
+
+
+@takes(either(CHOICES, _named_function))
+def tool_choice(value: Any) -> Any:
+    """Take `none`, `auto`, `required` or one named function."""
+    return CHOICES(value) if isinstance(value, str) else _named_function(value)
+
+
+_plain_format = one_of("text", "json_object")
+_format_by_schema = under_type(
+    {
+        "json_schema": of_fields(
+            {"name": label(128), "description": text(8192), "schema": schema, "strict": flag}
+        )
+    }
+)
+_format = one_of("text", "json_object", "json_schema")
+
+
+@takes({"anyOf": [shape({"type": _plain_format}, ("type",)), _format_by_schema.schema]})
+def response_format(value: Any) -> Any:
+    """Take OpenAI's three formats: text, any JSON, JSON by a schema."""
+    kind = at(".type", record(value).get("type"), _format)
+    return _format_by_schema(value) if kind == "json_schema" else {"type": kind}
+
+
+_STRUCTURED: dict[str, Check] = {"json": schema, "choice": array(256, text(1024), min_items=1)}
+
+
+@takes(shape(_STRUCTURED) | {"additionalProperties": False})
+def structured_outputs(value: Any) -> Any:
+    """Take vLLM's own form: a schema, or a choice of texts. Never a regex or a grammar."""
+    for key in record(value):
+        if key not in _STRUCTURED:
+            raise UnfitError("left out: only `json` and `choice` are served", f".{key[:64]}")
+    return pick(value, _STRUCTURED)
