@@ -106,20 +106,23 @@ async def test_most_of_what_the_document_allows_is_answered(
     gateway: Gateway, engine: FakeEngine
 ) -> None:
     """At every endpoint of models: or the document would keep its readers from the engine."""
-    for endpoint in ENDPOINTS:
+    # Before anything is sent, and beside the gateway's loop: no connection is to grow old by it.
+    drawn = await asyncio.to_thread(bodies, examples(6, full=30))
+    for path, found in drawn.items():
         engine.calls.clear()
-        statuses = Counter(
-            [
-                (await gateway.post(endpoint.path, json.dumps(body).encode())).status
-                for body in bodies(endpoint.path, examples(6, full=30))
-            ]
-        )
+        answers = [await gateway.post(path, json.dumps(body).encode()) for body in found]
+        statuses = Counter(answer.status for answer in answers)
         assert max(statuses) < 500
-        assert statuses[200] == len(engine.calls) >= statuses.total() / 2, endpoint.path
+        assert len(engine.calls) >= statuses[200] >= statuses.total() / 2, path
 
 
-def bodies(path: str, count: int) -> list[dict[str, Any]]:
-    """Return what clients may post of the model that is there, the same every time."""
+def bodies(count: int) -> dict[str, list[dict[str, Any]]]:
+    """Return so many for each endpoint, of the model that is there, the same every time."""
+    return {endpoint.path: bodies_for(endpoint.path, count) for endpoint in ENDPOINTS}
+
+
+def bodies_for(path: str, count: int) -> list[dict[str, Any]]:
+    """Return what may be posted to a path, as clients write it."""
     found = []
 
     @examples_of(max_examples=count, derandomize=True, suppress_health_check=list(HealthCheck))
