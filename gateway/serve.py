@@ -7,10 +7,10 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from hashlib import blake2b
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,8 @@ logger = logging.getLogger("strop.gateway")
 
 _BACKLOG: Final = 2048
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there is ours alone
+_ROOM_BYTES: Final = 32 * 2**20
+"""Half of what containers have of it. Each worker that ever was takes 0.3 MiB, and more with many aliases."""
 
 
 def serve(settings: Settings, url: str) -> None:
@@ -61,10 +63,11 @@ def serve(settings: Settings, url: str) -> None:
         ).run()
         return
     main = partial(_run_worker, settings.model_dump_json(), url)
+    listener = config.bind_socket()
     with shared_metrics(settings.home):
         Workers(
             main,
-            config.bind_socket(),
+            listener,
             gateway.workers,
             leave_seconds=gateway.notice_seconds + gateway.drain_seconds,
             patience_seconds=gateway.patience_seconds,
@@ -90,29 +93,25 @@ def _run_worker(settings: str, url: str, listener: socket.socket, line: Connecti
 def shared_metrics(home: Path) -> Iterator[Path]:
     """Give the workers to come one empty folder for their metrics, which is gone with them.
 
-    In memory where that can be had: their files are mapped and have holes, and who writes into a
-    hole of a full disk is killed.
+    In memory where that has room: their files are mapped and have holes, and who writes into a hole
+    of a full disk is killed. Killed ourselves, we leave it until the machine starts anew.
     """
     # Imported here, like all that loads prometheus_client: it reads its environment at import.
     from monitoring.metrics import MULTIPROCESS_VARIABLE
 
-    named = f"strop-{os.getuid()}-{blake2b(bytes(home.resolve()), digest_size=8).hexdigest()}"
-    try:
-        folder = _empty(_MEMORY / named)
-    except OSError:  # no such thing here, or somebody else's is in the way
-        folder = _empty(home / "metrics")
-    os.environ[MULTIPROCESS_VARIABLE] = str(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    parent = _MEMORY if _has_room(_MEMORY) else home
+    with tempfile.TemporaryDirectory(
+        prefix="strop-metrics-", dir=parent, ignore_cleanup_errors=True
+    ) as folder:
+        os.environ[MULTIPROCESS_VARIABLE] = folder
+        yield Path(folder)
 
 
-def _empty(folder: Path) -> Path:
-    """Make a folder that is ours alone; what an earlier gateway left there goes."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
+def _has_room(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free >= _ROOM_BYTES
+    except OSError:  # no such thing here
+        return False
 
 
 def uvicorn_config(settings: Settings, url: str, fitness: Fitness) -> uvicorn.Config:

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from serving.errors import UnavailableError
 from serving.journal.segments import list_damaged, list_rejected
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.partitions import (
-    DayTable,
     TableState,
     count_rows,
     detach,
@@ -41,6 +41,8 @@ from serving.store.tables import utc_now
 _logger = logging.getLogger("strop.serving")
 
 _LOCK = "purge"
+# PostgreSQL detaches one at a time: what is begun comes first, and before that what waits for nobody.
+_TURNS = (TableState.APART, TableState.LEAVING, TableState.ATTACHED)
 
 
 @dataclass(slots=True)
@@ -71,18 +73,20 @@ async def purge(database: Database, folder: Path, before: date) -> Purged:
         folder: the journal's.
 
     Raises:
-        UnavailableError: a day is still being read.
+        UnavailableError: a day is still being read; all else is done.
         sqlalchemy.exc.DBAPIError, psycopg.Error: the database is away. The next pass goes on.
     """
     purged = Purged(before)
     async with database.lock(_LOCK) as is_ours:
         purged.has_run = is_ours
         if is_ours:
-            await _remove_days(database, purged)
+            stuck = await _remove_days(database, purged)
             for kind in Hanging:
                 purged.hanging[kind] = await delete_hanging(database, kind, before)
             purged.num_files = await asyncio.to_thread(_remove_set_aside, folder, before)
             _tell(purged)
+            if stuck is not None:
+                raise stuck
     return purged
 
 
@@ -99,27 +103,30 @@ async def look_ahead(database: Database, folder: Path, before: date) -> Purged:
     return purged
 
 
-async def _remove_days(database: Database, purged: Purged) -> None:
+async def _remove_days(database: Database, purged: Purged) -> UnavailableError | None:
+    """Remove the tables of the days that are due; return what it was stopped by, if it was."""
     async with database.session() as session:
         tables = await list_days(session)
-    for table in tables:
-        if table.state is TableState.LEAVING:
-            await detach(database, table)
-    for table in tables:
-        if table.day < purged.before:
-            await _remove_day(database, table, purged)
+    try:
+        for table in sorted(tables, key=lambda table: _TURNS.index(table.state)):
+            is_due = table.day < purged.before
+            if table.state is TableState.LEAVING or (table.state is TableState.ATTACHED and is_due):
+                await detach(database, table)
+            if is_due:
+                await _drop_day(database, table.day, purged)
+    except UnavailableError as error:
+        return error
+    return None
 
 
-async def _remove_day(database: Database, table: DayTable, purged: Purged) -> None:
-    if table.state is TableState.ATTACHED:
-        await detach(database, table)
+async def _drop_day(database: Database, day: date, purged: Purged) -> None:
     async with database.session() as session:
-        num_inferences = await count_rows(session, table.day)
+        num_inferences = await count_rows(session, day)
     async with database.session() as session:
-        is_gone = await drop_detached(session, table.day)
+        is_gone = await drop_detached(session, day)
     if is_gone:
-        purged.days[table.day] = num_inferences
-        _logger.info("Purged %s: %d inferences", table.day, num_inferences)
+        purged.days[day] = num_inferences
+        _logger.info("Purged %s: %d inferences", day, num_inferences)
 
 
 def _list_set_aside(folder: Path, before: date) -> list[Path]:

@@ -139,7 +139,7 @@ def check_journal(connection: psycopg.Connection, folder: Path) -> Iterator[Find
     if health.num_rejected:
         yield fault(
             "rejected records",
-            f"{health.num_rejected} records could not be stored; the worker's log says why.",
+            f"{health.num_rejected} files hold records that could not be stored; the worker's log says why.",
             f"Move them from {folder / REJECTED} into {folder} to try them again, else remove them.",
         )
 

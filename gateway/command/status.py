@@ -74,8 +74,8 @@ def tell_journal(journal: Json) -> str:
         said.append(f"the oldest for {journal['lag_seconds']:.1f} s")
     if journal["damaged_segments"]:
         said.append(f"{journal['damaged_segments']} damaged segments set aside")
-    if journal["rejected_records"]:
-        said.append(f"{journal['rejected_records']} rejected records kept")
+    if journal["rejected_files"]:
+        said.append(f"{journal['rejected_files']} files of rejected records kept")
     return ", ".join(said)
 
 

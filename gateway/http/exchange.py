@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from gateway.http.headers import CLOSE_LINE, SECURITY_LINES, Headers
 
@@ -224,3 +224,12 @@ class Exchange:
             raise asyncio.CancelledError from error
         finally:
             self._is_draining = False
+
+
+def lose_client(cycle: RequestResponseCycle | Exchange) -> None:
+    """Tell who answers a request, an exchange or an application, that nobody waits for it."""
+    if isinstance(cycle, Exchange):
+        cycle.lose_client()
+    elif not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()

@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from gateway.alarm import Alarm
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import Exchange, lose_client
 from gateway.http.head import check_head, check_length, refusal_bytes, without_upgrade
 from gateway.http.headers import Headers, lines_of
 from gateway.http.refusals import MAX_HEAD_BYTES, head_late, head_too_long, refusal_of
@@ -95,7 +95,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self._linger_timer is not None:
             self._linger_timer.cancel()
         if self._current is not None:
-            _disconnect(self._current)
+            lose_client(self._current)
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -150,7 +150,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._num_idle_bytes += len(data)
         if self.pipeline:
             self._num_ahead_bytes += len(data)
-            if self._num_ahead_bytes > MAX_AHEAD_BYTES or len(self.pipeline) > MAX_AHEAD_REQUESTS:
+            if self._num_ahead_bytes > MAX_AHEAD_BYTES:
                 self.transport.abort()
                 return
         try:
@@ -160,6 +160,9 @@ class StrictProtocol(HttpToolsProtocol):
             return
         if self._num_idle_bytes > MAX_HEAD_BYTES:
             self._refuse(head_too_long())
+            return
+        if len(self.pipeline) > MAX_AHEAD_REQUESTS:
+            self.transport.abort()
             return
         if self.pipeline:
             self.flow.resume_reading()  # or nobody would notice that the client hangs up
@@ -272,7 +275,7 @@ class StrictProtocol(HttpToolsProtocol):
             self.transport.write(refusal_bytes(refusal, self.default_lines))
             self._routes.tell_refused(refusal.code)
         if at_work is not None:
-            _disconnect(at_work)
+            lose_client(at_work)
         self._linger()
 
     def close(self, *, is_body_due: bool) -> None:
@@ -289,11 +292,3 @@ class StrictProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
         self._linger_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
-
-
-def _disconnect(cycle: RequestResponseCycle | Exchange) -> None:
-    if isinstance(cycle, Exchange):
-        cycle.lose_client()
-    elif not cycle.response_complete:
-        cycle.disconnected = True
-        cycle.message_event.set()

@@ -97,6 +97,7 @@ class Capture:
     def goes_to(self, replica: str, meter: Meter | None) -> None:
         """Keep which replica is asked, and what measures its time, if that has a price."""
         self._replica = replica
+        self._http_status = None
         if meter is not None:
             self._meters += (meter,)
 

@@ -106,7 +106,7 @@ def describe_journal(health: JournalHealth) -> Json:
         "unread_bytes": health.num_unread_bytes,
         "lag_seconds": round(health.lag_seconds, 1),
         "damaged_segments": health.num_damaged,
-        "rejected_records": health.num_rejected,
+        "rejected_files": health.num_rejected,
     }
 
 

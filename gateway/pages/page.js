@@ -136,7 +136,7 @@ function showGateways(gateways, journal) {
     ),
   );
   find("gateway-rows").replaceChildren(...rows);
-  const lost = journal.damaged_segments + journal.rejected_records;
+  const lost = journal.damaged_segments + journal.rejected_files;
   const mend = lost ? ` ${lost} pieces could not be stored: strop doctor says what to do.` : "";
   find("journal").textContent =
     `Journal: ${journal.unread_bytes} bytes not in the database yet.${mend}`;

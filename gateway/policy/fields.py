@@ -135,7 +135,7 @@ def authorise(
         fields=fields,
         ignored=_ignored(strangers, endpoint) if strangers else (),
         subject=endpoint.subject(fields),
-        schemas=None if COMPILED.isdisjoint(fields) else digest_of_schemas(fields),
+        schemas=None if COMPILED.isdisjoint(fields) else _schemas_of(endpoint, fields),
     )
 
 
@@ -149,6 +149,11 @@ def body_schema(endpoint: Endpoint) -> Schema:
         "description": "Other fields stay behind, and are named in `x-strop-ignored`. Refused are "
         f"{', '.join(sorted(_REFUSED))} and `{_REFUSED_PREFIX}...`.",
     }
+
+
+def _schemas_of(endpoint: Endpoint, fields: Fields) -> bytes | None:
+    # To count a prompt's tokens nothing is compiled.
+    return digest_of_schemas(fields) if endpoint.is_recorded else None
 
 
 def same_limit(name: str) -> frozenset[str]:

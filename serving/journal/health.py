@@ -23,7 +23,7 @@ class JournalHealth:
     num_damaged: int
     """Segments that were set aside: from somewhere in their middle on they cannot be read."""
     num_rejected: int
-    """Records that no row could be made of."""
+    """Files of records that could not be stored."""
 
 
 async def read_ingested(session: AsyncSession) -> dict[str, int]:

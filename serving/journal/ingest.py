@@ -34,7 +34,7 @@ from serving.journal.reader import (
     Reject,
     age_of_oldest,
     days_of,
-    keep_reject,
+    keep_rejects,
     read_entries,
     rows_of,
     set_aside,
@@ -165,8 +165,8 @@ async def _store(
         await _advance(session, progress, reading)
         written, refused = await _write_or_isolate(session, reading.entries)
         rejects = [*reading.rejects, *refused]
-        for reject in rejects:
-            keep_reject(progress.segment, reject)
+        if rejects:
+            keep_rejects(progress.segment, rejects)
     report.num_records += reading.num_records
     report.num_inferences += written.num_inferences
     report.num_feedback += written.num_feedback

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -121,22 +121,23 @@ def age_of_next(segment: Segment, offset: int) -> float:
     return 0.0
 
 
-def keep_reject(segment: Segment, reject: Reject) -> None:
-    """Put a record into `rejected/` beside its segment, as a segment of its own.
+def keep_rejects(segment: Segment, rejects: Sequence[Reject]) -> None:
+    """Put records, at least one, into `rejected/` beside their segment, as a segment of their own.
 
-    Moved back into the journal's folder, it is tried again.
+    Moved back into the journal's folder, they are tried again.
     """
-    folder = segment.path.parent / REJECTED
+    folder, first = segment.path.parent / REJECTED, rejects[0]
     folder.mkdir(mode=0o700, exist_ok=True)
-    number = segment.number * 10**12 + reject.frame.offset
+    number = segment.number * 10**12 + first.frame.offset
     path = segment_path(folder, segment.worker_id, number)
-    path.write_bytes(MAGIC + pack(reject.frame.payload))
+    path.write_bytes(MAGIC + b"".join(pack(reject.frame.payload) for reject in rejects))
     path.chmod(0o600)
     logger.error(
-        "A record at byte %d of %s cannot be stored: %s. It is kept as %s",
-        reject.frame.offset,
+        "%d records of %s cannot be stored, the first of them at byte %d: %s. They are kept as %s",
+        len(rejects),
         segment.path.name,
-        reject.reason,
+        first.frame.offset,
+        first.reason,
         path,
     )
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 import psycopg
 from psycopg import sql
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import UnavailableError
@@ -97,21 +98,36 @@ async def detach(database: Database, table: DayTable) -> None:
         try:
             await connection.execute(statement)
         except psycopg.errors.LockNotAvailable as error:
-            raise UnavailableError(
-                f"{table.day} cannot be purged yet: a transaction that began before is still open, "
-                "perhaps a backup's. Its rows are hidden from now on; the next pass goes on."
-            ) from error
+            raise _still_read(table.day) from error
 
 
 async def drop_detached(session: AsyncSession, day: date) -> bool:
-    """Drop a day's table; return whether it is gone. Ingest may have attached it again meanwhile."""
+    """Drop a day's table; return whether it is gone. Ingest may have attached it again meanwhile.
+
+    Raises:
+        UnavailableError: somebody still reads it.
+    """
     await wait_lock(session, _PARENT)
     if await _is_attached(session, day):
         return False
     statement = sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(partition_name(day)))
     connection = await session.connection()
-    await connection.exec_driver_sql(statement.as_string())
+    try:
+        # Who makes a new day's partition waits for us.
+        await connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
+        await connection.exec_driver_sql(statement.as_string())
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise _still_read(day) from error
+        raise
     return True
+
+
+def _still_read(day: date) -> UnavailableError:
+    return UnavailableError(
+        f"{day} cannot be purged yet: a transaction that began before is still open, perhaps a "
+        "backup's. The next pass goes on."
+    )
 
 
 async def _is_attached(session: AsyncSession, day: date) -> bool:

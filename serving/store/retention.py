@@ -75,7 +75,7 @@ async def delete_hanging(database: Database, kind: Hanging, before: date) -> int
             connection = await session.connection()
             num_batch = (await connection.exec_driver_sql(statement.as_string())).rowcount
         num_deleted += num_batch
-        if num_batch < _BATCH:
+        if not num_batch:  # a smaller one may be but for rows that somebody changed meanwhile
             return num_deleted
 
 

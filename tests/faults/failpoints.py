@@ -93,7 +93,7 @@ INGEST = {
 PURGE = {
     "day-detached": Failpoint(Moment.AFTER, "serving.purge:detach"),
     "drop-uncommitted": Failpoint(Moment.AFTER, "serving.purge:drop_detached"),
-    "day-removed": Failpoint(Moment.AFTER, "serving.purge:_remove_day"),
+    "day-removed": Failpoint(Moment.AFTER, "serving.purge:_drop_day"),
     "ratings-deleted": Failpoint(Moment.AFTER, "serving.purge:delete_hanging"),
     "file-removed": Failpoint(Moment.AFTER, "pathlib:Path.unlink"),
 }

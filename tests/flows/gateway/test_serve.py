@@ -74,13 +74,14 @@ def test_uvicorn_runs_its_safe_and_fast_parts(settings: Settings) -> None:
 def test_workers_share_metrics_where_no_full_disk_kills_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
 ) -> None:
-    """In memory if that can be had; theirs alone, empty at first, and gone with them."""
+    """In memory if that can be had; theirs alone, whoever else is there, and gone with them."""
     monkeypatch.setenv(MULTIPROCESS_VARIABLE, "")
     monkeypatch.setattr("gateway.serve._MEMORY", Path(memory))
-    with shared_metrics(tmp_path) as left_by_a_killed_one:
-        (left_by_a_killed_one / "counter_1.db").touch()
+    with shared_metrics(tmp_path) as leaving:
+        (leaving / "counter_1.db").touch()
         with shared_metrics(tmp_path) as folder:
             assert folder.is_relative_to(tmp_path) == (memory == "/nowhere")
             assert folder.stat().st_mode & 0o777 == 0o700
             assert list(folder.iterdir()) == []
         assert not folder.exists()
+        assert (leaving / "counter_1.db").exists()

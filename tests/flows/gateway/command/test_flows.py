@@ -89,7 +89,7 @@ def test_status_says_what_would_be_served(strop: Strop) -> None:
     strop.json("aliases", "create", "idle", "--task", "chat")
     status = strop.json("status")
     assert status["processes"] == []
-    nothing = {"unread_bytes": 0, "lag_seconds": 0, "damaged_segments": 0, "rejected_records": 0}
+    nothing = {"unread_bytes": 0, "lag_seconds": 0, "damaged_segments": 0, "rejected_files": 0}
     assert status["journal"] == nothing
     (summary,) = [alias["summary"] for alias in status["aliases"] if alias["name"] == "idle"]
     assert "no gateway runs" in summary
