@@ -6,7 +6,7 @@ import pytest
 
 from gateway.dialects.chat import CHAT
 from gateway.dialects.endpoint import Endpoint
-from gateway.dialects.messages import MESSAGES
+from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
 from gateway.dialects.responses import RESPONSES
 from gateway.policy.fields import authorise
 
@@ -117,3 +117,10 @@ def test_choices_of_texts_count() -> None:
 def test_nothing_new_is_compiled_for_others(endpoint: Endpoint, fields: dict[str, Any]) -> None:
     """Texts, any JSON, tools that nobody has to call."""
     assert digest(endpoint, **fields) is None
+
+
+def test_counting_tokens_compiles_nothing() -> None:
+    """Whoever counts is no nearer to the bound."""
+    asked = formatted(MESSAGES, SCHEMA) | tools(MESSAGES, SCHEMA, strict=True)
+    assert digest(MESSAGES, **asked) is not None
+    assert digest(COUNT_TOKENS, **asked) is None
