@@ -200,6 +200,6 @@ def test_the_doctor_names_what_the_journal_could_not_store(
         waits, damaged, rejected = home_checks.check_journal(connection, tmp_path)
     assert (waits.is_ok, waits.is_fault) == (False, False)
     assert "the oldest for 36" in waits.message
-    assert ("1 segments" in damaged.message, "1 records" in rejected.message) == (True, True)
+    assert ("1 segments" in damaged.message, "1 files" in rejected.message) == (True, True)
     assert damaged.is_fault
     assert rejected.is_fault
