@@ -2,17 +2,11 @@
 
 import asyncio
 import logging
-import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import FrameType
 from typing import Final, cast
 
@@ -23,15 +17,13 @@ from gateway.http.protocol import StrictProtocol
 from gateway.http.routes import Routes
 from gateway.logs import log_config
 from gateway.server import Fitness, LeavingServer
+from gateway.shared_metrics import shared_metrics
 from gateway.workers import Workers, serve_as_worker
 from serving.settings import Settings
 
 logger = logging.getLogger("strop.gateway")
 
 _BACKLOG: Final = 2048
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there is ours alone
-_ROOM_BYTES: Final = 32 * 2**20
-"""Half of what containers have of it. Each worker that ever was takes 0.3 MiB, and more with many aliases."""
 
 
 def serve(settings: Settings, url: str) -> None:
@@ -87,31 +79,6 @@ def _run_worker(settings: str, url: str, listener: socket.socket, line: Connecti
         fitness=fitness,
     )
     serve_as_worker(server, listener, line)
-
-
-@contextmanager
-def shared_metrics(home: Path) -> Iterator[Path]:
-    """Give the workers to come one empty folder for their metrics, which is gone with them.
-
-    In memory where that has room: their files are mapped and have holes, and who writes into a hole
-    of a full disk is killed. Killed ourselves, we leave it until the machine starts anew.
-    """
-    # Imported here, like all that loads prometheus_client: it reads its environment at import.
-    from monitoring.metrics import MULTIPROCESS_VARIABLE
-
-    parent = _MEMORY if _has_room(_MEMORY) else home
-    with tempfile.TemporaryDirectory(
-        prefix="strop-metrics-", dir=parent, ignore_cleanup_errors=True
-    ) as folder:
-        os.environ[MULTIPROCESS_VARIABLE] = folder
-        yield Path(folder)
-
-
-def _has_room(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free >= _ROOM_BYTES
-    except OSError:  # no such thing here
-        return False
 
 
 def uvicorn_config(settings: Settings, url: str, fitness: Fitness) -> uvicorn.Config:

@@ -2,7 +2,7 @@
 
 from gateway.upstream.connection import Connection
 from gateway.upstream.headers import AnswerHeaders
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.protocol import Deadlines, Taker
 from gateway.upstream.request import write_pieces
 
@@ -10,7 +10,7 @@ from gateway.upstream.request import write_pieces
 class Response:
     """An answer on its way; at its end the pool has the connection back."""
 
-    def __init__(self, pool: Pool, connection: Connection) -> None:
+    def __init__(self, pool: ConnectionPool, connection: Connection) -> None:
         self.status = connection.answer.status
         self.headers = AnswerHeaders(connection.answer.fields)
         self._pool = pool
@@ -40,7 +40,7 @@ class Response:
 
 
 async def ask(
-    pool: Pool, connection: Connection, head: bytes, body: bytes, deadlines: Deadlines
+    pool: ConnectionPool, connection: Connection, head: bytes, body: bytes, deadlines: Deadlines
 ) -> Response:
     """Send a request, no faster than the engine reads; return its answer once the head is there.
 

@@ -7,7 +7,7 @@ from typing import Final
 from gateway.upstream.call import ask
 from gateway.upstream.connection import Connection
 from gateway.upstream.errors import went_away
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
 from gateway.upstream.request import write_head
 from serving.errors import EngineError
@@ -31,8 +31,8 @@ class SocketUpstream:
         max_idle: int = _MAX_IDLE,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Begin with no connection; see Pool for the arguments."""
-        self.pool = Pool(idle_seconds=idle_seconds, max_idle=max_idle, tls=tls)
+        """Begin with no connection; see ConnectionPool for the arguments."""
+        self.pool = ConnectionPool(idle_seconds=idle_seconds, max_idle=max_idle, tls=tls)
 
     async def open(
         self, url: str, headers: Mapping[str, str], body: bytes, deadlines: Deadlines

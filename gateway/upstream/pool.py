@@ -9,7 +9,7 @@ from gateway.upstream.errors import connecting, unreachable
 from serving.target import Origin
 
 
-class Pool:
+class ConnectionPool:
     """Idle connections by origin, the last one used first, so that the surplus grows old.
 
     How many are at work is not bounded here: who may call at all is decided before.

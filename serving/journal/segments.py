@@ -91,7 +91,7 @@ def count_bytes(folder: Path) -> int:
 
 @contextmanager
 def hold(folder: Path) -> Generator[bool]:
-    """Try to be the only one who ingests `folder`; yield whether we are. Dies with the process.
+    """Try to be the only one at work in `folder`; yield whether we are. Dies with the process.
 
     The folder's own lock, not the database's: folders are ingested side by side, and whoever sees
     the same folder, from whatever container, meets the same lock.

@@ -8,9 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.serve import shared_metrics, uvicorn_config
+from gateway.serve import uvicorn_config
 from gateway.server import Fitness
-from monitoring.metrics import MULTIPROCESS_VARIABLE
 from serving.settings import Settings
 from serving.store.database import Database
 from tests.canary import CANARY
@@ -68,20 +67,3 @@ def test_uvicorn_runs_its_safe_and_fast_parts(settings: Settings) -> None:
     assert not config.access_log
     assert not config.server_header
     assert not config.proxy_headers
-
-
-@pytest.mark.parametrize("memory", ["/dev/shm", "/nowhere"])  # noqa: S108 - what is asked about
-def test_workers_share_metrics_where_no_full_disk_kills_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
-) -> None:
-    """In memory if that can be had; theirs alone, whoever else is there, and gone with them."""
-    monkeypatch.setenv(MULTIPROCESS_VARIABLE, "")
-    monkeypatch.setattr("gateway.serve._MEMORY", Path(memory))
-    with shared_metrics(tmp_path) as leaving:
-        (leaving / "counter_1.db").touch()
-        with shared_metrics(tmp_path) as folder:
-            assert folder.is_relative_to(tmp_path) == (memory == "/nowhere")
-            assert folder.stat().st_mode & 0o777 == 0o700
-            assert list(folder.iterdir()) == []
-        assert not folder.exists()
-        assert (leaving / "counter_1.db").exists()
