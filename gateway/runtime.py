@@ -22,7 +22,8 @@ from gateway.inference.traffic import Traffic
 from gateway.quota.addresses import AddressLimiter
 from gateway.quota.admission import Quotas
 from gateway.quota.table import SharedTable
-from gateway.tracing.trace import Tracing, make_tracing
+from gateway.tracing.setup import make_tracing
+from gateway.tracing.trace import Tracing
 from gateway.upstream.client import SocketUpstream
 from gateway.upstream.protocol import Upstream
 from monitoring.metrics import Metrics

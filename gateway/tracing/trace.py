@@ -14,9 +14,6 @@ from gateway.dialects.endpoint import Endpoint
 from gateway.http.headers import Headers
 from gateway.http.reply import Reply
 from gateway.inference.order import Order
-from monitoring.metrics import Metrics
-from serving.errors import ConfigurationError
-from serving.settings import Settings
 from serving.types import InferenceStatus
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -86,23 +83,3 @@ class Tracing:
 
     async def close(self) -> None:
         """Send what is left."""
-
-
-def make_tracing(settings: Settings, metrics: Metrics) -> Tracing:
-    """Return what traces this worker's requests, if a collector is configured.
-
-    Raises:
-        ConfigurationError: OpenTelemetry is not installed.
-    """
-    endpoint = settings.gateway.otlp_endpoint
-    if not endpoint:
-        return Tracing()
-    try:
-        from gateway.tracing.collector import make_provider
-        from gateway.tracing.spans import SpanTracing
-    except ImportError as error:
-        raise ConfigurationError(
-            "gateway.otlp_endpoint is set, and OpenTelemetry is not installed: "
-            "pip install 'strop[otel]'."
-        ) from error
-    return SpanTracing(make_provider(endpoint, metrics), settings)

@@ -26,8 +26,9 @@ from gateway.http.reply import Reply
 from gateway.inference.order import Order, make_order
 from gateway.policy.fields import Asked
 from gateway.tracing.collector import SaidOnce
+from gateway.tracing.setup import make_tracing
 from gateway.tracing.spans import SpanTracing
-from gateway.tracing.trace import Trace, Tracing, make_tracing
+from gateway.tracing.trace import Trace, Tracing
 from monitoring.metrics import Metrics
 from serving.errors import ConfigurationError, EngineError
 from serving.ids import Signer
