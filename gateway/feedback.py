@@ -172,7 +172,7 @@ def _verify(runtime: Runtime, text: str, principal: Principal | None) -> tuple[I
     """Return the inference and its tenant.
 
     Raises:
-        NotFoundError: not one of ours, another tenant's, too old, or never logged: one answer.
+        NotFoundError: not one of ours, another tenant's, too old, purged, or never logged: one answer.
     """
     inference = runtime.signer.verify(text)
     tenant = principal.tenant if principal else runtime.follower.tenant_of(inference.tenant_tag)
@@ -180,5 +180,8 @@ def _verify(runtime: Runtime, text: str, principal: Principal | None) -> tuple[I
         raise unknown_inference()
     age = datetime.now(UTC) - inference.begun_at
     if not -_CLOCK_SLACK <= age <= runtime.settings.max_rating_age:
+        raise unknown_inference()
+    kept_since = runtime.catalog.kept_since
+    if kept_since is not None and inference.begun_at < kept_since:
         raise unknown_inference()
     return inference, tenant

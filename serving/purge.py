@@ -2,12 +2,13 @@
 
 One pass:
 
-1. End what a killed pass had begun: PostgreSQL detaches one partition at a time.
-2. Detach and drop the table of each day that is due.
-3. Delete ratings, reviews and read segments' rows of those days, or of earlier ones.
-4. Remove the files that ingest set aside and that are as old.
+1. Remove the files that ingest set aside in this folder and that are due.
+2. Have gateway workers refuse ratings of what goes.
+3. End what a killed pass had begun: PostgreSQL detaches one partition at a time.
+4. Detach and drop the table of each day that is due.
+5. Delete ratings, reviews and read segments' rows of those days, or of earlier ones.
 
-Each step can be repeated, so a kill anywhere leaves work for the next pass and nothing else. What
+One process at a time does what is in the database; whoever comes second has done the first step. Each step can be repeated, so a kill anywhere leaves work for the next pass and nothing else. What
 became part of a dataset, an evaluation set, a score, a decision or a sum of usage stays: releases
 that serve were made of it.
 """
@@ -35,6 +36,7 @@ from serving.store.retention import (
     delete_hanging,
     first_kept_day,
     midnight_of,
+    note_purge,
 )
 from serving.store.tables import utc_now
 
@@ -57,13 +59,22 @@ class Purged:
     """Day -> its inferences."""
     hanging: dict[Hanging, int] = field(default_factory=dict)
     num_files: int = 0
+    stuck: UnavailableError | None = None
+    """Why a day that is due is still there; what hangs on it went all the same."""
 
 
 async def purge_expired(database: Database, settings: Settings) -> None:
-    """Delete what `store.retention_days` does not keep: the worker's job."""
+    """Delete what `store.retention_days` does not keep: the worker's job.
+
+    Raises:
+        UnavailableError: a day is still being read; all else is done.
+        sqlalchemy.exc.DBAPIError, psycopg.Error: see `purge`.
+    """
     if settings.store.retention_days is not None:
         before = first_kept_day(utc_now(), settings.store.retention_days)
-        await purge(database, settings.journal_dir, before)
+        purged = await purge(database, settings.journal_dir, before)
+        if purged.stuck is not None:
+            raise purged.stuck
 
 
 async def purge(database: Database, folder: Path, before: date) -> Purged:
@@ -73,34 +84,40 @@ async def purge(database: Database, folder: Path, before: date) -> Purged:
         folder: the journal's.
 
     Raises:
-        UnavailableError: a day is still being read; all else is done.
         sqlalchemy.exc.DBAPIError, psycopg.Error: the database is away. The next pass goes on.
     """
     purged = Purged(before)
+    purged.num_files = await asyncio.to_thread(_remove_set_aside, folder, before)
     async with database.lock(_LOCK) as is_ours:
         purged.has_run = is_ours
         if is_ours:
-            stuck = await _remove_days(database, purged)
+            async with database.session() as session:
+                await note_purge(session, before)
+            purged.stuck = await _remove_days(database, purged)
             for kind in Hanging:
                 purged.hanging[kind] = await delete_hanging(database, kind, before)
-            purged.num_files = await asyncio.to_thread(_remove_set_aside, folder, before)
-            _tell(purged)
-            if stuck is not None:
-                raise stuck
+    _tell(purged)
     return purged
 
 
 async def look_ahead(database: Database, folder: Path, before: date) -> Purged:
-    """Count what `purge` would delete."""
-    purged = Purged(before, has_run=True)
+    """Count what `purge` would delete, if nobody deletes it just now."""
+    purged = Purged(before)
+    async with database.lock(_LOCK) as is_ours:
+        purged.has_run = is_ours
+        if is_ours:
+            await _count(database, purged)
+            purged.num_files = len(await asyncio.to_thread(_list_set_aside, folder, before))
+    return purged
+
+
+async def _count(database: Database, purged: Purged) -> None:
     async with database.session() as session:
         for table in await list_days(session):
-            if table.day < before:
+            if table.day < purged.before:
                 purged.days[table.day] = await count_rows(session, table.day)
         for kind in Hanging:
-            purged.hanging[kind] = await count_hanging(session, kind, before)
-    purged.num_files = len(await asyncio.to_thread(_list_set_aside, folder, before))
-    return purged
+            purged.hanging[kind] = await count_hanging(session, kind, purged.before)
 
 
 async def _remove_days(database: Database, purged: Purged) -> UnavailableError | None:

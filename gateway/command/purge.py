@@ -1,5 +1,6 @@
 """`strop purge`: deletes the oldest days by hand, as the worker does by the clock."""
 
+import sys
 from datetime import datetime
 from functools import partial
 
@@ -30,11 +31,10 @@ def purge(options: Options, before: datetime | None, is_dry_run: bool, is_sure: 
             param="yes",
         )
     day = before.date() if before else None
-    answer(
-        options,
-        run(options, partial(operations.purge, before=day, is_dry_run=is_dry_run)),
-        _show,
-    )
+    body = run(options, partial(operations.purge, before=day, is_dry_run=is_dry_run))
+    answer(options, body, _show)
+    if body["stuck"]:
+        sys.exit(1)
 
 
 def _show(body: Json) -> None:
@@ -46,3 +46,5 @@ def _show(body: Json) -> None:
     click.echo()
     print_facts({kind: body[kind] for kind in ("ratings", "reviews", "segments", "files")})
     click.echo("This would be deleted." if body["is_dry_run"] else "This was deleted.")
+    if body["stuck"]:
+        click.echo(body["stuck"], err=True)

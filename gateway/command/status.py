@@ -84,4 +84,7 @@ def tell_records(records: Json) -> str:
     days = records["retention_days"]
     kept = "kept for ever" if days is None else f"kept for {days} days"
     since = f"since {records['oldest_day']}" if records["oldest_day"] else "none yet"
-    return f"{since}, {kept}"
+    said = [since, kept]
+    if records["detached_days"]:
+        said.append(f"{', '.join(records['detached_days'])} half purged: purge again")
+    return ", ".join(said)

@@ -14,6 +14,8 @@ from serving.store.tables import utc_now
 async def purge(resources: Resources, *, before: date | None, is_dry_run: bool) -> Json:
     """Delete days before `before`, or what the configuration does not keep; return what went.
 
+    `stuck` in it says why something did not; null: everything did.
+
     Args:
         is_dry_run: count only.
 
@@ -58,4 +60,5 @@ def _describe(purged: Purged) -> Json:
         ],
         **{kind.value: count for kind, count in purged.hanging.items()},
         "files": purged.num_files,
+        "stuck": str(purged.stuck) if purged.stuck else None,
     }

@@ -111,10 +111,15 @@ def describe_journal(health: JournalHealth) -> Json:
 
 
 def describe_records(days: list[DayTable], store: StoreSettings) -> Json:
-    """Return from which day on requests and answers are there, and for how many days they stay."""
-    oldest = min((table.day for table in days if table.state is TableState.ATTACHED), default=None)
+    """Return from which day on requests and answers are there, and for how many days they stay.
+
+    A detached day is there and nobody sees it: a purge began and did not end.
+    """
+    seen = [table.day for table in days if table.state is TableState.ATTACHED]
+    detached = [table.day for table in days if table.state is not TableState.ATTACHED]
     return {
-        "oldest_day": oldest.isoformat() if oldest else None,
+        "oldest_day": min(seen).isoformat() if seen else None,
+        "detached_days": [day.isoformat() for day in detached],
         "retention_days": store.retention_days,
     }
 

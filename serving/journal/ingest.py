@@ -20,29 +20,25 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-import psycopg
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.errors import ConflictError
 from serving.journal.frames import Tail
+from serving.journal.isolate import inferences_of, write_or_isolate
 from serving.journal.reader import (
-    Entry,
     Reading,
-    Reject,
     age_of_oldest,
+    begun_in,
     days_of,
     keep_rejects,
     read_entries,
-    rows_of,
     set_aside,
 )
 from serving.journal.segments import Segment, hold, list_segments, remove_drafts
-from serving.journal.upsert import Written, write_rows
 from serving.store import tables
-from serving.store.database import Database, reason_of
+from serving.store.database import Database
 from serving.store.partitions import ensure_partitions
 from serving.store.tables import utc_now
 from serving.types import InferenceStatus
@@ -84,6 +80,9 @@ class Progress:
 
     segment: Segment
     is_closed: bool
+    refused: set[str]
+    """Inferences of the worker with a record that could not be stored in this pass: what comes after
+    it would find nothing, and is kept with it."""
     offset: int = 0
     tail: Tail = Tail.MORE
 
@@ -121,7 +120,8 @@ async def _ingest_worker(
     database: Database, segments: Sequence[Segment], report: IngestReport
 ) -> None:
     # Closed or not is asked before reading: afterwards, the end that was read may not be the end.
-    progress = [Progress(segment, segment.is_closed()) for segment in segments]
+    refused: set[str] = set()
+    progress = [Progress(segment, segment.is_closed(), refused) for segment in segments]
     for segment_progress in progress:
         await _read_through(database, segment_progress, report)
         if segment_progress.may_be_half_a_copy:
@@ -163,8 +163,9 @@ async def _store(
     await ensure_partitions(database, days_of(reading.entries))
     async with database.session() as session:
         await _advance(session, progress, reading)
-        written, refused = await _write_or_isolate(session, reading.entries)
-        rejects = [*reading.rejects, *refused]
+        progress.refused.update(inferences_of(reading.rejects) - begun_in(reading.entries))
+        written, refused = await write_or_isolate(session, reading.entries, progress.refused)
+        rejects = sorted([*reading.rejects, *refused], key=attrgetter("frame.offset"))
         if rejects:
             keep_rejects(progress.segment, rejects)
     report.num_records += reading.num_records
@@ -173,31 +174,6 @@ async def _store(
     report.num_unmatched += written.num_unmatched
     report.num_rejected += len(rejects)
     report.lag_seconds = max(report.lag_seconds, age_of_oldest(reading.entries))
-
-
-async def _write_or_isolate(
-    session: AsyncSession, entries: Sequence[Entry]
-) -> tuple[Written, list[Reject]]:
-    """Write all, or, where PostgreSQL refuses some, all others: halve until those stand alone."""
-    try:
-        async with session.begin_nested():
-            return await write_rows(session, rows_of(entries)), []
-    except (DBAPIError, psycopg.Error) as error:
-        if not _is_fault_of_data(error):
-            raise
-        if len(entries) == 1:
-            return Written(), [Reject(entries[0].frame, reason_of(error))]
-    middle = len(entries) // 2
-    first, first_refused = await _write_or_isolate(session, entries[:middle])
-    second, second_refused = await _write_or_isolate(session, entries[middle:])
-    return first + second, first_refused + second_refused
-
-
-def _is_fault_of_data(error: DBAPIError | psycopg.Error) -> bool:
-    """Whether a row is to blame, and not the server: trying again would not help."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    is_over_a_limit = str(getattr(cause, "sqlstate", None)).startswith("54")
-    return isinstance(cause, psycopg.DataError | psycopg.IntegrityError) or is_over_a_limit
 
 
 async def _read_offset(database: Database, segment: Segment) -> int:

@@ -42,6 +42,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """When the inference began or the rating was given."""
         return self.row.given_at if isinstance(self.row, FeedbackRow) else self.row.begun_at
 
+    @property
+    def inference_id(self) -> str | None:
+        """Whose begin or end it is; None: a rating."""
+        return None if isinstance(self.row, FeedbackRow) else self.row.id
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
@@ -49,6 +54,8 @@ class Reject:
 
     frame: Frame
     reason: str
+    inference_id: str | None
+    """Whose record it is: what comes after it alone would find nothing. None: a rating, or who knows."""
 
 
 @dataclass(slots=True)
@@ -73,7 +80,8 @@ def read_entries(segment: Segment, offset: int, max_bytes: int) -> Reading:
             reading.entries.append(Entry(frame, row))
         except (ValueError, RecursionError) as error:
             # Not its repr: that of a UnicodeDecodeError holds the whole text.
-            reading.rejects.append(Reject(frame, f"{type(error).__name__}: {error}"))
+            reason = f"{type(error).__name__}: {error}"
+            reading.rejects.append(Reject(frame, reason, _inference_in(frame)))
     return reading
 
 
@@ -106,6 +114,11 @@ def days_of(entries: Iterable[Entry]) -> set[date]:
     return {entry.row.begun_at.date() for entry in entries if isinstance(entry.row, BegunRow)}
 
 
+def begun_in(entries: Iterable[Entry]) -> set[str]:
+    """Return the inferences that begin here."""
+    return {entry.row.id for entry in entries if isinstance(entry.row, BegunRow)}
+
+
 def age_of_oldest(entries: Iterable[Entry]) -> float:
     """Return how many seconds ago the oldest inference or rating came; 0 without any."""
     oldest = min((entry.at for entry in entries), default=None)
@@ -124,14 +137,16 @@ def age_of_next(segment: Segment, offset: int) -> float:
 def keep_rejects(segment: Segment, rejects: Sequence[Reject]) -> None:
     """Put records, at least one, into `rejected/` beside their segment, as a segment of their own.
 
-    Moved back into the journal's folder, they are tried again.
+    Moved back into the journal's folder, they are tried again. Their number is the time, in
+    microseconds: so files of one worker are read in the order in which they were kept, and none
+    ever has the name of one that was moved back, which ingest would take for read.
     """
     folder, first = segment.path.parent / REJECTED, rejects[0]
     folder.mkdir(mode=0o700, exist_ok=True)
-    number = segment.number * 10**12 + first.frame.offset
-    path = segment_path(folder, segment.worker_id, number)
-    path.write_bytes(MAGIC + b"".join(pack(reject.frame.payload) for reject in rejects))
-    path.chmod(0o600)
+    path = segment_path(folder, segment.worker_id, time.time_ns() // 1000)
+    with path.open("xb") as file:
+        path.chmod(0o600)
+        file.write(MAGIC + b"".join(pack(reject.frame.payload) for reject in rejects))
     logger.error(
         "%d records of %s cannot be stored, the first of them at byte %d: %s. They are kept as %s",
         len(rejects),
@@ -168,6 +183,15 @@ class _Dated(msgspec.Struct):
 
 def _age_of(moment: datetime) -> float:
     return max(0.0, time.time() - moment.timestamp())
+
+
+def _inference_in(frame: Frame) -> str | None:
+    """Return whose begin or end this is, as far as that can be read."""
+    try:
+        found = msgspec.msgpack.decode(frame.payload, type=_Dated)
+    except (ValueError, RecursionError):
+        return None
+    return found.id if found.given_at_ms is None else None
 
 
 def _row_of(record: Record, worker_id: str) -> Row:

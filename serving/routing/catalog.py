@@ -118,6 +118,8 @@ class Catalog:
     """Candidates that runs are evaluating: engines hold them, and no client can call them."""
     usage: MonthlyUsage = MonthlyUsage()
     """Of a later moment than the rest, perhaps: no change of it raises the revision."""
+    kept_since: datetime | None = None
+    """What began before was purged; None: nothing was."""
 
     @property
     def all_aliases(self) -> tuple[Alias, ...]:

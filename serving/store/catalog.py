@@ -10,6 +10,7 @@ from serving.routing import catalog as routing
 from serving.store.access import Key, exceptions_of
 from serving.store.aliases import id_of
 from serving.store.learning import Run
+from serving.store.retention import kept_since
 from serving.store.tables import Adapter, Alias, Release, Revision
 from serving.store.usage import usage_of_month
 
@@ -27,6 +28,7 @@ async def load_catalog(session: AsyncSession) -> routing.Catalog:
         # After the aliases: a candidate is evaluated no more only once it is the champion.
         under_evaluation = await _under_evaluation(session)
         usage = await usage_of_month(session)
+        first_kept = await kept_since(session)
         if await _revision(session) == revision:
             return routing.Catalog(
                 revision=revision,
@@ -35,6 +37,7 @@ async def load_catalog(session: AsyncSession) -> routing.Catalog:
                 shared={alias.name: alias for alias in aliases if alias.is_shared},
                 under_evaluation=under_evaluation,
                 usage=usage,
+                kept_since=first_kept,
             )
 
 

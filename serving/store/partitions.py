@@ -126,7 +126,8 @@ async def drop_detached(session: AsyncSession, day: date) -> bool:
 def _still_read(day: date) -> UnavailableError:
     return UnavailableError(
         f"{day} cannot be purged yet: a transaction that began before is still open, perhaps a "
-        "backup's. The next pass goes on."
+        "backup's. Purge again when that is over; what `store.retention_days` asks for, the worker "
+        "tries again every hour."
     )
 
 

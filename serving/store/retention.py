@@ -11,10 +11,12 @@ from types import MappingProxyType
 from typing import Final
 
 from psycopg import sql
+from sqlmodel import col, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from serving.ids import lowest_id
-from serving.store.database import Database
+from serving.store.database import Database, raise_revision
+from serving.store.tables import Revision
 
 _BATCH: Final = 10_000
 
@@ -27,13 +29,13 @@ class Hanging(StrEnum):
     SEGMENTS = "segments"
 
 
-# An id's text is in the order of time byte by byte. An index on it is in that of the database's
-# language, which may know better somewhere: the first comparison finds, the second one decides.
+# An id's text is in the order of time byte by byte (~<~), which is not that of every language: in
+# Czech digits come after letters. There is an index in that order.
 _HANGING: Final[Mapping[Hanging, tuple[str, str]]] = MappingProxyType(
     {
         Hanging.RATINGS: (
             "strop_feedback",
-            'inference_id < {lowest_id} AND inference_id COLLATE "C" < {lowest_id}',
+            "inference_id ~<~ {lowest_id}",
         ),
         Hanging.REVIEWS: ("strop_review", "begun_at < {midnight}"),
         Hanging.SEGMENTS: ("strop_segment", "finished_at < {midnight}"),
@@ -51,9 +53,27 @@ def midnight_of(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
+async def note_purge(session: AsyncSession, before: date) -> None:
+    """Have gateway workers refuse ratings of what began before a day: nothing of it is there."""
+    moved = (
+        update(Revision)
+        .where(or_(col(Revision.purged_before).is_(None), col(Revision.purged_before) < before))
+        .values(purged_before=before)
+    )
+    if (await session.exec(moved)).rowcount:
+        await raise_revision(session)
+
+
+async def kept_since(session: AsyncSession) -> datetime | None:
+    """Return the moment before which everything was purged; None: nothing was."""
+    query = select(Revision).execution_options(populate_existing=True)
+    day = (await session.exec(query)).one().purged_before
+    return midnight_of(day) if day else None
+
+
 async def count_hanging(session: AsyncSession, kind: Hanging, before: date) -> int:
     """Return how many rows hang on inferences of days before `before`."""
-    table, condition = _which(kind, before)
+    table, condition = which(kind, before)
     query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table, condition)
     connection = await session.connection()
     return int((await connection.exec_driver_sql(query.as_string())).scalar_one())
@@ -64,7 +84,7 @@ async def delete_hanging(database: Database, kind: Hanging, before: date) -> int
 
     Some at a time: who waits for one of them, or for the space of them all, waits for few.
     """
-    table, condition = _which(kind, before)
+    table, condition = which(kind, before)
     statement = sql.SQL(
         "DELETE FROM {table} WHERE ctid = ANY (ARRAY("
         "SELECT ctid FROM {table} WHERE {condition} LIMIT {batch}))"
@@ -79,7 +99,8 @@ async def delete_hanging(database: Database, kind: Hanging, before: date) -> int
             return num_deleted
 
 
-def _which(kind: Hanging, before: date) -> tuple[sql.Identifier, sql.Composed]:
+def which(kind: Hanging, before: date) -> tuple[sql.Identifier, sql.Composed]:
+    """Return the table, and the condition that holds for rows of inferences before a day."""
     table, condition = _HANGING[kind]
     midnight = midnight_of(before)
     return sql.Identifier(table), sql.SQL(condition).format(

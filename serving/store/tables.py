@@ -8,10 +8,10 @@ key, usage                             who may call, and how much was: see acces
 inference ──< feedback                 what was asked, answered, and said about it
 segment                                how far each journal segment has been read
 gateway_worker, replica                what the processes last said of themselves
-revision                               one row: the number of the newest catalogue
+revision                               one row: the number of the newest catalogue, and what was purged
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -65,6 +65,8 @@ class Revision(SQLModel, table=True):
 
     id: int = Field(default=1, primary_key=True)
     value: int = Field(default=0, sa_type=_BIG)
+    purged_before: date | None = None
+    """Inferences of earlier UTC days were purged, whether they are gone yet or not."""
 
 
 class Alias(SQLModel, table=True):
@@ -221,6 +223,14 @@ class Feedback(SQLModel, table=True):
     """A signal on an inference. One rater's later row supersedes the earlier; history stays."""
 
     __tablename__ = "strop_feedback"
+    __table_args__ = (
+        # Byte by byte, which is in the order of time: for what is too old to be kept.
+        Index(
+            "ix_strop_feedback_inference_time",
+            "inference_id",
+            postgresql_ops={"inference_id": "varchar_pattern_ops"},
+        ),
+    )
 
     id: str = Field(primary_key=True, max_length=32)
     """Hash of (inference, rater): what a client's retry gets back unchanged."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from serving.ids import Signer
 from serving.journal.records import Feedback
 from serving.settings import Settings
 from serving.store.database import Database
+from serving.store.retention import note_purge
+from serving.store.tables import utc_now
 from serving.types import Rating, Role
 from tests.gateway import Answered, Gateway, make_key, running_gateway, until
 
@@ -94,10 +97,15 @@ async def test_without_a_key_the_rater_is_anonymous(gateway: Gateway) -> None:
 async def test_all_ids_that_may_not_be_rated_get_one_answer(
     gateway: Gateway, database: Database
 ) -> None:
-    """Unknown, forged, foreign, unlogged, old and future ids cannot be told apart."""
+    """Unknown, forged, foreign, unlogged, old, purged and future ids cannot be told apart."""
     await make_key(database, tenant="other")
+    async with database.session() as session:
+        await note_purge(session, utc_now().date() - timedelta(days=1))
     await until(
-        lambda: any(p.tenant == "other" for p in gateway.runtime.catalog.principals.values())
+        lambda: (
+            gateway.runtime.catalog.kept_since is not None
+            and any(p.tenant == "other" for p in gateway.runtime.catalog.principals.values())
+        )
     )
     signer, now = gateway.runtime.signer, time.time_ns() // 1_000_000
     ids = [
@@ -106,6 +114,7 @@ async def test_all_ids_that_may_not_be_rated_get_one_answer(
         signer.mint("other"),
         signer.mint("default", is_logged=False),
         signer.mint_at(now - 91 * DAY_MS, "default"),
+        signer.mint_at(now - 3 * DAY_MS, "default"),
         signer.mint_at(now + DAY_MS, "default"),
     ]
     answers = [await rate(gateway, inference_id=id_, rating="up") for id_ in ids]

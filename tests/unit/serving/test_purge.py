@@ -94,11 +94,11 @@ async def test_a_day_that_is_still_read_is_left_to_the_next_pass(
     async with database.session() as reader:
         await reader.exec(select(Inference.id))
         for _ in range(2):  # at first it is detached, and then what was begun is to be ended
-            with pytest.raises(UnavailableError, match=str(LAST - DAY)):
-                await purge(database, tmp_path, BEFORE)
+            stuck = (await purge(database, tmp_path, BEFORE)).stuck
+            assert str(LAST - DAY) in str(stuck)
         assert (await read_kept(database)).reviews == DAYS[2:]  # what hangs on it goes at once
         late = write_day(tmp_path, LAST - DAY, name="late")
-        assert (await ingest(database, tmp_path)).num_rejected == late
+        assert (await ingest(database, tmp_path)).num_rejected == 2 * late  # begins and ends
         assert len(list_rejected(tmp_path)) == 1
     monkeypatch.undo()
     await purge(database, tmp_path, BEFORE)
@@ -107,11 +107,16 @@ async def test_a_day_that_is_still_read_is_left_to_the_next_pass(
 
 
 async def test_one_process_purges_at_a_time(database: Database, tmp_path: Path) -> None:
-    """Whoever comes second leaves it to the first, and says so."""
+    """Whoever comes second leaves it to the first, but for files that the first may never see."""
     await record_days(database, tmp_path, DAYS)
+    damaged = tmp_path / f"w.000001{SUFFIX}{DAMAGED}"
+    damaged.touch()
+    os.utime(damaged, (0, 0))
     async with database.lock("purge"):
+        assert not (await look_ahead(database, tmp_path, BEFORE)).has_run
         assert not (await purge(database, tmp_path, BEFORE)).has_run
     assert await read_kept(database) == all_of(DAYS)
+    assert not damaged.exists()
 
 
 async def test_rows_that_come_late_go_with_the_next_pass(
@@ -176,6 +181,21 @@ async def test_the_job_keeps_what_is_to_be_kept(
     await purge_expired(database, settings)
     left = DAYS if retention_days is None else []
     assert await read_kept(database) == all_of(left)
+
+
+async def test_the_job_tells_of_a_day_that_is_still_read(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whoever watches the worker; what hangs on the day has gone."""
+    monkeypatch.setattr(partitions, "_PATIENCE_MS", 50)
+    await record_days(database, tmp_path, DAYS)
+    settings = Settings(home=tmp_path, store=StoreSettings(retention_days=1))
+    async with database.session() as reader:
+        await reader.exec(select(Inference.id))
+        with pytest.raises(UnavailableError, match=str(DAYS[0])):
+            await purge_expired(database, settings)
+    kept = await read_kept(database)
+    assert (kept.tables, kept.ratings) == (DAYS, [])
 
 
 async def freeze_dataset(database: Database, alias_id: int) -> None:

@@ -99,7 +99,11 @@ def test_old_days_are_purged_by_hand(strop: Strop, tmp_path: Path) -> None:
     """Looked at first, then with --yes; status says since when and for how long records are there."""
     day = date(2026, 3, 1)
     asyncio.run(leave_traffic(strop.url, strop.home / "journal", day))
-    assert strop.json("status")["records"] == {"oldest_day": "2026-03-01", "retention_days": None}
+    assert strop.json("status")["records"] == {
+        "oldest_day": "2026-03-01",
+        "detached_days": [],
+        "retention_days": None,
+    }
     assert "since 2026-03-01, kept for ever" in strop.run("status").stdout
     assert "store.retention_days" in strop.error("purge", "--dry-run")["message"]
     assert "--dry-run" in strop.error("purge", "--before", "2026-03-02")["message"]
@@ -119,6 +123,7 @@ def test_old_days_are_purged_by_hand(strop: Strop, tmp_path: Path) -> None:
     assert (again["days"], again["ratings"], again["is_dry_run"]) == ([], 0, False)
     assert strop.json("status", "--config", str(keep))["records"] == {
         "oldest_day": None,
+        "detached_days": [],
         "retention_days": 1,
     }
 

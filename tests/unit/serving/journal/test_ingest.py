@@ -5,6 +5,7 @@ import os
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from serving.errors import UnavailableError
 from serving.ids import Signer
 from serving.journal.frames import pack
 from serving.journal.ingest import ingest
-from serving.journal.records import MAGIC
+from serving.journal.records import MAGIC, Record
 from serving.journal.segments import hold, list_segments
 from serving.journal.writer import JournalWriter
 from serving.sections import JournalSettings
@@ -48,6 +49,12 @@ def write_segment(folder: Path, name: str, *payloads: bytes, tail: bytes = b"") 
 def names_in(folder: Path) -> list[str]:
     """Return the names of the files in a folder."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """Return what a record looks like in the file."""
+    found: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(bytes,))
+    return found
 
 
 def rejects_of(folder: Path) -> list[Path]:
@@ -254,16 +261,41 @@ async def test_a_reject_can_be_tried_again(database: Database, folder: Path) -> 
     begin = make_begin(alias_id=2**40)
     write_segment(folder, "w-1.000001.journal", msgspec.msgpack.encode(begin))
     await ingest(database, folder)
-    (kept,) = rejects_of(folder)
-    kept.rename(folder / kept.name)
+    for _ in range(3):
+        (kept,) = rejects_of(folder)
+        kept.rename(folder / kept.name)
+        report = await ingest(database, folder)
+        assert (report.num_records, report.num_rejected) == (1, 1)
+
+
+@pytest.mark.parametrize("batch_bytes", [1, 2**20])
+async def test_an_answer_is_kept_with_its_request(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int
+) -> None:
+    """An end alone would be of nothing, and gone. A refused end leaves its begin alone."""
+    monkeypatch.setattr("serving.journal.ingest._BATCH_BYTES", batch_bytes)
+    refused, good, cut = make_begin(alias_id=2**63), make_begin(), make_begin()
+    later = make_begin()
+    unknown = as_dict(later) | {"type": "begin-2"}
+    odd = as_dict(make_end(cut)) | {"status": "odd"}
+    kept = (refused, make_end(refused), unknown, make_end(later), odd)
+    payloads = [msgspec.msgpack.encode(record) for record in (good, cut, *kept, make_end(good))]
+    write_segment(folder, "w-1.000001.journal", *payloads)
     report = await ingest(database, folder)
-    assert (report.num_records, report.num_rejected) == (1, 1)
+    assert (report.num_rejected, report.num_unmatched) == (5, 0)
+    rows = await read_inferences(database)
+    assert {row.id: row.status for row in rows.values()} == {
+        good.id: InferenceStatus.OK,
+        cut.id: InferenceStatus.INTERRUPTED,
+    }
+    frames = b"".join(path.read_bytes().removeprefix(MAGIC) for path in rejects_of(folder))
+    assert frames == b"".join(map(pack, payloads[2:-1]))
 
 
 async def test_a_later_versions_records_are_kept_for_it(database: Database, folder: Path) -> None:
     """A type that we do not know is put aside; a key that we do not know is ignored."""
     begin = make_begin()
-    known = msgspec.to_builtins(begin, builtin_types=(bytes,)) | {"new_key": 1}
+    known = as_dict(begin) | {"new_key": 1}
     unknown = {"type": "review", "id": "x"}
     payloads = [msgspec.msgpack.encode(value) for value in (unknown, known)]
     write_segment(folder, "w-1.000001.journal", *payloads)

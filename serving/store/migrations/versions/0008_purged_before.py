@@ -1,0 +1,19 @@
+"""Ratings by the time of their inference, whatever language the database sorts by; since when those
+are there."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    op.add_column("strop_revision", sa.Column("purged_before", sa.Date(), nullable=True))
+    op.create_index(
+        "ix_strop_feedback_inference_time",
+        "strop_feedback",
+        ["inference_id"],
+        unique=False,
+        postgresql_ops={"inference_id": "varchar_pattern_ops"},
+    )
