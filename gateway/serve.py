@@ -18,7 +18,8 @@ from gateway.http.routes import Routes
 from gateway.logs import log_config
 from gateway.server import Fitness, LeavingServer
 from gateway.shared_metrics import shared_metrics
-from gateway.workers import Workers, serve_as_worker
+from gateway.supervised import serve_as_worker
+from gateway.workers import Workers
 from serving.settings import Settings
 
 logger = logging.getLogger("strop.gateway")

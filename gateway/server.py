@@ -28,7 +28,8 @@ _GARBAGE_AT: Final = 10_000
 """Objects made and not freed; Python itself would look after 700."""
 _TURN_SECONDS: Final = 1.0
 _SHORTEST_LIFE_SECONDS: Final = 30.0
-"""What one that is lost lives at least: what fails each time is not started over and over."""
+"""What one that is lost lives at least: what fails each time is not started over and over. So long,
+too, it is before a successor is asked for once more."""
 
 
 class Fitness:
@@ -50,7 +51,8 @@ class LeavingServer(uvicorn.Server):
             group, and its supervisor says what is wanted.
         patience_seconds: in service, the process ends with status 1 when its event loop has stood
             still for so long, and leaves every thread's stack on stderr; None: it does not.
-        fitness: once it is lost, the process leaves, and ends with status 1.
+        fitness: once it is lost, the process leaves, and ends with status 1; one with a supervisor
+            has it told, and serves on as far as it can.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class LeavingServer(uvicorn.Server):
         super().__init__(config)
         self._fitness = fitness or Fitness()
         self._is_lost = False
-        self._began_at = time.monotonic()
+        self._rests_until = time.monotonic() + _SHORTEST_LIFE_SECONDS
         self._notice_seconds = notice_seconds
         self._is_alone = is_alone
         self._patience_seconds = patience_seconds
@@ -74,6 +76,8 @@ class LeavingServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_started: Callable[[], None] | None = None
         """Called before the first request is answered."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called in place of leaving."""
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until it is over.
@@ -101,11 +105,19 @@ class LeavingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Leave if nothing else is left to do. The name is uvicorn's, which asks ten times a second."""
-        if not self.should_exit and self._fitness.is_lost() and self._has_lived_enough:
-            logger.error("This worker cannot go on; it leaves for another one to take its place")
-            self._is_lost = True
-            self.leave()
+        now = time.monotonic()
+        if not self.should_exit and self._fitness.is_lost() and now >= self._rests_until:
+            self._rests_until = now + _SHORTEST_LIFE_SECONDS
+            self._give_up()
         return await super().on_tick(counter)
+
+    def _give_up(self) -> None:
+        if self.on_lost is not None:
+            self.on_lost()
+            return
+        logger.error("This process cannot go on; it leaves for another one to take its place")
+        self._is_lost = True
+        self.leave()
 
     def call_soon(self, act: Callable[[], None]) -> None:
         """Have the event loop do something, from any thread; nothing once it has ended."""
@@ -127,9 +139,9 @@ class LeavingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Leave on the first signal, hurry on the second."""
         if self._is_alone:
-            self._captured_signals.append(sig)
-            if self.should_exit:
+            if self._captured_signals:
                 self.hurry()
+            self._captured_signals.append(sig)
         self.leave()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -137,10 +149,6 @@ class LeavingServer(uvicorn.Server):
         self.lifespan.state[LEAVING] = True
         await self._pause(self._notice_seconds)
         await super().shutdown(sockets)
-
-    @property
-    def _has_lived_enough(self) -> bool:
-        return time.monotonic() - self._began_at >= _SHORTEST_LIFE_SECONDS
 
     async def _wait_tasks_to_complete(self) -> None:
         """Drain. The name is uvicorn's, and so is that TimeoutError has what is left cancelled."""

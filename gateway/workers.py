@@ -6,50 +6,25 @@ uvicorn's own supervisor hears no signal while it restarts workers, and cannot t
 import logging
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from enum import StrEnum
-from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Final
 
-from gateway.server import LeavingServer
+from gateway.supervised import Main, Word, Worker
 from serving.errors import ConfigurationError
 
 logger = logging.getLogger("strop.gateway")
 
 _LOOK_SECONDS: Final = 0.1
-_ASK_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 1.0
-_OVERTIME_SECONDS: Final = 10.0
-
-_SPAWN: Final = get_context("spawn")
-
-
-class Word(StrEnum):
-    """What supervisor and worker say to each other."""
-
-    READY = "ready"  # the worker: I take requests
-    LEAVE = "leave"
-    MAKE_ROOM = "make room"  # leave, another has taken your place: nobody needs notice of it
-    HURRY = "hurry"
-    ASK = "ask"  # the supervisor: does your event loop turn?
-    HERE = "here"  # the worker's event loop: it does
-
-
-Main = Callable[[socket.socket, Connection], None]
-"""What a worker runs, given the port's socket and its line to the supervisor; can be pickled."""
 
 
 class Workers:
     """Keeps `count` workers running on one socket until it is told to leave.
 
     SIGTERM and SIGINT: leave; once more: hurry. SIGUSR1: put a new worker in each one's place, the
-    next one when the last one that left has answered all it had.
+    next one when the last one that left has answered all it had. So it goes with workers that say
+    that they are lost: they stay, and refuse what they cannot do, until their successors are ready.
     """
 
     def __init__(
@@ -79,10 +54,10 @@ class Workers:
         self._leave_seconds = leave_seconds
         self._patience_seconds = patience_seconds
         self._start_seconds = start_seconds
-        self._workers: list[_Worker] = []
-        self._leaving: list[_Worker] = []
-        self._to_replace: list[_Worker] = []
-        self._fresh: _Worker | None = None
+        self._workers: list[Worker] = []
+        self._leaving: list[Worker] = []
+        self._to_replace: list[Worker] = []
+        self._fresh: Worker | None = None
         self._num_stops = 0
         self._is_restart_wanted = False
 
@@ -110,6 +85,9 @@ class Workers:
             logger.info("Replacing %d workers", self._count)
         for worker in self._workers:
             worker.listen(_LOOK_SECONDS)
+            if worker.was_lost() and worker not in self._to_replace:
+                logger.error("Worker %s cannot go on; it is replaced", worker.pid)
+                self._to_replace.append(worker)
         self._end_stuck()
         self._revive()
         self._replace_next()
@@ -154,7 +132,7 @@ class Workers:
             else:  # it died, and its successor is new anyway
                 self._to_replace.pop(0)
 
-    def _settle(self, fresh: "_Worker") -> None:
+    def _settle(self, fresh: Worker) -> None:
         """Give a new worker the place of an old one as soon as it is ready."""
         fresh.listen(_LOOK_SECONDS)
         old = self._to_replace[0]
@@ -187,112 +165,11 @@ class Workers:
                     worker.tell(Word.HURRY)
             time.sleep(_LOOK_SECONDS)
 
-    def _start(self) -> "_Worker":
-        return _Worker(self._main, self._listener, self._start_seconds)
+    def _start(self) -> Worker:
+        return Worker(self._main, self._listener, self._start_seconds)
 
     def _note_stop(self, number: int, frame: FrameType | None) -> None:
         self._num_stops += 1
 
     def _note_restart(self, number: int, frame: FrameType | None) -> None:
         self._is_restart_wanted = True
-
-
-class _Worker:
-    """One process, and the line to it."""
-
-    def __init__(self, main: Main, listener: socket.socket, start_seconds: float) -> None:
-        self._line, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=main, args=(listener, theirs))
-        self._process.start()
-        theirs.close()
-        self._start_seconds = start_seconds
-        self._kill_at = float("inf")
-        self._is_asked = False
-        self.is_ready = False
-        self.silent_seconds = 0.0
-        """Since it last said something, or was started."""
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._process.exitcode
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it should be ready by now, and lives without being so."""
-        return self.is_alive and not self.is_ready and self.silent_seconds > self._start_seconds
-
-    def listen(self, passed: float) -> None:
-        """Take note of what it said, and for how long it did not; ask it now and then.
-
-        Args:
-            passed: seconds since this was called last, as far as we have been looking: while the
-                whole family is stopped, nobody is late or stuck.
-        """
-        self.silent_seconds += passed
-        with suppress(EOFError, OSError):  # it has died, which `is_alive` says
-            while self._line.poll():
-                # Read first: what is not taken, the end too, is there for ever.
-                said = self._line.recv()
-                self.is_ready = self.is_ready or said == Word.READY
-                self._is_asked = self._is_asked and said != Word.HERE
-                self.silent_seconds = 0.0
-        if self.is_ready and not self._is_asked and self.silent_seconds >= _ASK_SECONDS:
-            # One question at a time: a worker that is stuck would have its line filled.
-            self._is_asked = True
-            self.tell(Word.ASK)
-
-    def tell(self, word: Word) -> None:
-        with suppress(OSError):  # it has ended already
-            self._line.send(word)
-
-    def leave(self, word: Word, seconds: float) -> None:
-        """Tell it to leave; it is killed when it has not after `seconds` and some."""
-        self._kill_at = time.monotonic() + seconds + _OVERTIME_SECONDS
-        self.tell(word)
-
-    def is_still_leaving(self) -> bool:
-        """Whether it has not ended yet; if it should have, it is killed."""
-        if self.is_alive and time.monotonic() > self._kill_at:
-            logger.error("Worker %s does not end; killing it", self.pid)
-            self.kill()
-        return self.is_alive
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-
-def serve_as_worker(server: LeavingServer, listener: socket.socket, line: Connection) -> None:
-    """Run a worker's server, as its supervisor says; without a supervisor, leave."""
-    server.on_started = partial(_say, line, Word.READY)
-    threading.Thread(target=_obey, args=(server, line), daemon=True).start()
-    server.run([listener])
-
-
-def _say(line: Connection, word: Word) -> None:
-    with suppress(OSError):  # the supervisor is gone, which `_obey` notices
-        line.send(word)
-
-
-def _obey(server: LeavingServer, line: Connection) -> None:
-    while True:
-        try:
-            word = line.recv()
-        except (EOFError, OSError):
-            server.leave()
-            return
-        if word == Word.HURRY:
-            server.hurry()
-        elif word == Word.ASK:
-            # In the loop, not here: this thread runs on while the loop stands still.
-            server.call_soon(partial(_say, line, Word.HERE))
-        else:
-            server.leave(with_notice=word == Word.LEAVE)

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import signal
 import socket
 from functools import partial
 from multiprocessing.connection import Connection
@@ -18,7 +19,8 @@ from litestar.types import ASGIApp
 from gateway.http.routes import Routes
 from gateway.serve import _run_worker, serve
 from gateway.server import Fitness, LeavingServer
-from gateway.workers import Main, Workers
+from gateway.supervised import Main
+from gateway.workers import Workers
 from serving.journal.records import End
 from serving.sections import JournalSettings
 from serving.settings import Settings
@@ -70,7 +72,7 @@ async def test_a_failed_sync_takes_readiness_with_it(
 async def test_a_worker_whose_disk_failed_is_replaced_and_what_it_promised_is_kept(
     tmp_path: Path, engine: FakeEngine, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What needs no record is finished; another worker begins a segment of its own."""
+    """It stays until another worker answers, in a segment of its own, and ends what it has begun."""
     settings = with_power(make_settings(tmp_path, engine, drain_seconds=60))
     broken = tmp_path / "broken"
     key, no_log = await make_key(database), await make_key(database, no_log=True)
@@ -91,14 +93,14 @@ async def test_a_worker_whose_disk_failed_is_replaced_and_what_it_promised_is_ke
             broken.touch()
             assert (await ask(logged)).startswith("503")
             broken.unlink()
-            may_answer.set()
-            assert await asking == "200 whole"
             engine.script = answer_like_vllm
             num_answered += await answers(logged)
+            may_answer.set()
+            assert await asking == "200 whole"
     finally:
         end(supervisor)
     assert len(who_answered(settings)) == 2
-    assert "died (1); starting another" in capfd.readouterr().err
+    assert "cannot go on; it is replaced" in capfd.readouterr().err
     ends = [record for record in read_journal(settings) if isinstance(record, End)]
     assert sum(end.status is InferenceStatus.OK for end in ends) == num_answered == 3
 
@@ -116,6 +118,16 @@ def test_a_single_worker_that_is_lost_ends_with_status_1(tmp_path: Path) -> None
         single.kill()
 
 
+async def test_the_first_signal_to_one_that_is_lost_hurries_nobody() -> None:
+    """Lost or not, it drains at the first one."""
+    fitness = Fitness()
+    fitness.is_lost = lambda: True
+    with patch("gateway.server._SHORTEST_LIFE_SECONDS", 0):
+        server = LeavingServer(uvicorn.Config(answer), notice_seconds=0, fitness=fitness)
+        assert await server.on_tick(1)
+    assert [sent(server, signal.SIGTERM) for _ in range(2)] == [False, True]
+
+
 async def test_what_is_lost_at_each_start_is_not_started_over_and_over() -> None:
     """It stays for half a minute, and refuses; one that has served for long leaves at once."""
     clock = SimpleNamespace(monotonic=lambda: 100.0)
@@ -128,6 +140,13 @@ async def test_what_is_lost_at_each_start_is_not_started_over_and_over() -> None
         assert not await server.on_tick(2)
         clock.monotonic = lambda: 130.0
         assert await server.on_tick(3)
+
+
+def sent(server: LeavingServer, number: signal.Signals) -> bool:
+    """Send a signal, or have it look like that; return whether the server hurries."""
+    with patch.object(server, "hurry") as hurry:
+        server.handle_exit(number, None)
+    return hurry.called
 
 
 def client(address: str, key: str) -> aiohttp.ClientSession:

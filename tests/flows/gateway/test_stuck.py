@@ -25,7 +25,8 @@ from litestar.types import Receive, Scope, Send
 
 from gateway.serve import serve
 from gateway.server import LeavingServer
-from gateway.workers import Main, Workers, serve_as_worker
+from gateway.supervised import Main, serve_as_worker
+from gateway.workers import Workers
 from serving.settings import Settings
 from serving.store.database import Database
 from tests.flows.gateway.test_restart import ask, children_of, end_of, pid_of
@@ -174,7 +175,7 @@ def supervise(listener: socket.socket, main: Main | None = None, count: int = 1)
 def supervise_by_leaps(listener: socket.socket) -> None:
     """Keep a worker on the socket, and be an hour older at every look at the clock."""
     clock = SimpleNamespace(monotonic=count(0, 3600).__next__, sleep=time.sleep)
-    with patch("gateway.workers.time", clock):
+    with patch("gateway.supervised.time", clock):
         supervise(listener)
 
 
