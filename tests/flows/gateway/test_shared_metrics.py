@@ -28,6 +28,7 @@ def test_workers_share_metrics_where_no_full_disk_kills_them(
     """In memory if that can be had; theirs alone, whoever else is there, and gone with them."""
     monkeypatch.setenv(MULTIPROCESS_VARIABLE, "")
     monkeypatch.setattr("gateway.shared_metrics._MEMORY", Path(memory))
+    monkeypatch.setattr("gateway.shared_metrics._SESSIONS", Path("/nowhere"))
     with shared_metrics(tmp_path) as leaving:
         (leaving / "counter_1.db").touch()
         with shared_metrics(tmp_path) as folder:
@@ -52,7 +53,24 @@ def test_what_a_killed_gateway_left_is_removed_by_the_next_one(
             an_hour_ago = folder.stat().st_mtime - 3600
             os.utime(folder, (an_hour_ago, an_hour_ago))
         (tmp_path / "strop-metrics-new").mkdir()
+        (tmp_path / "strop-metrics-loop").symlink_to("strop-metrics-loop")
+        (tmp_path / "strop-metrics-of-others").symlink_to(running)
         with shared_metrics(tmp_path):
             assert not left.exists()
             assert running.exists()
             assert (tmp_path / "strop-metrics-new").exists()
+
+
+def test_memory_that_goes_with_a_persons_last_session_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway may outlive it; a service's user has none."""
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, "")
+    (memory := tmp_path / "memory").mkdir()
+    (home := tmp_path / "home").mkdir()
+    monkeypatch.setattr("gateway.shared_metrics._MEMORY", memory)
+    monkeypatch.setattr("gateway.shared_metrics._SESSIONS", tmp_path)
+    for user, parent in ((1000, home), (999, memory)):
+        monkeypatch.setattr("os.getuid", lambda user=user: user)
+        with shared_metrics(home) as folder:
+            assert folder.parent == parent
