@@ -1,5 +1,6 @@
 """One request at the engines: a proved replica, a second one if the first never answered."""
 
+import asyncio
 import logging
 import re
 from contextlib import closing
@@ -24,6 +25,7 @@ from serving.types import Affinity, InferenceStatus
 logger = logging.getLogger("strop.gateway")
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
+_WORDS_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 2.0
 _NO_ROOM: Final = "engine_overloaded"
 
@@ -131,13 +133,23 @@ async def _ask(
         return response
     capture.answered(response.status)
     with closing(response):
-        said = await read_at_most(response, _MAX_ERROR_BYTES)
-    if response.status in _NOT_THERE:
-        return _not_there(runtime, order, capture, place, response.status, said)
+        if response.status in _NOT_THERE:
+            said = await read_at_most(response, _MAX_ERROR_BYTES)
+            return _not_there(runtime, order, capture, place, response.status, said)
+        said = await _words_of(response)
     runtime.metrics.failed(_NO_ROOM)
     capture.trace.call_failed(_NO_ROOM)
     place.fail()
     return _Failure(error=_overloaded(response), said=said, is_overload=True)
+
+
+async def _words_of(response: UpstreamResponse) -> bytes:
+    """Return what an overloaded replica says, if it can still say it: its status is enough."""
+    try:
+        async with asyncio.timeout(_WORDS_SECONDS):
+            return await read_at_most(response, _MAX_ERROR_BYTES)
+    except (EngineError, TimeoutError):
+        return b""
 
 
 def _not_there(

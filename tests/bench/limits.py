@@ -62,7 +62,10 @@ LIMITS: Final[dict[str, tuple[Limit, ...]]] = {
         *_of_streams("200"),
         Limit("memory of 500 silent streams", ("idle_mb", "strop"), "under", 100, " MB"),
     ),
-    "ingest": (Limit("journal records/s", ("records_per_second",), "at least", 10_000),),
+    "ingest": (
+        Limit("journal records/s", ("records_per_second",), "at least", 10_000),
+        Limit("requests/s meanwhile", ("requests_per_second",), "at least", 490),
+    ),
 }
 
 

@@ -90,7 +90,10 @@ def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
     ours = many["strop"]["per_second"]
     return {
         **figures,
-        "times": {name: times(ours, many.get(name)) for name in PEERS},
+        "times": {
+            name: None if {name, "strop"} & rounds.failed else times(ours, many.get(name))
+            for name in PEERS
+        },
         "failed": sorted(rounds.failed),
         **counted,
     }

@@ -117,11 +117,23 @@ async def test_a_broken_replica_is_put_out_tried_and_taken_back(
                 assert (await gateway.chat()).status == 200
 
 
-async def test_a_replica_without_room_costs_no_request(tmp_path: Path, database: Database) -> None:
-    """It is never busy, and would draw all traffic: what it refuses is asked of the other one."""
+@pytest.mark.parametrize("break_off", [(), (Fault.RESET,), (Fault.STALL,)])
+async def test_a_replica_without_room_costs_no_request(
+    tmp_path: Path, database: Database, break_off: tuple[Fault, ...]
+) -> None:
+    """It is never busy, and would draw all traffic: what it refuses is asked of the other one.
+
+    However its refusal ends: its status is enough.
+    """
+
+    def refuse(received: Received) -> Answer:
+        answer = overloaded(received)
+        answer.pieces += break_off
+        return answer
+
     routing = {"eject_after": 3, "eject_seconds": 60}
     async with a_gateway_over(2, tmp_path, database, **routing) as (gateway, (full, free)):
-        full.script = overloaded
+        full.script = refuse
         answers = [await gateway.chat() for _ in range(10)]
         answers += await crowd(gateway, 10, stream=True)
         assert statuses(answers) == {200: 20}
