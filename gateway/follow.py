@@ -100,13 +100,13 @@ class Follower:
 
     async def reload(self) -> None:
         """Read the catalogue; adopt its keys now and its aliases as soon as they can be served."""
-        async with asyncio.timeout(_READ_SECONDS), self._database.session() as session:
+        async with asyncio.timeout(_READ_SECONDS), self._database.snapshot() as session:
             newest = await load_catalog(session)
         self._take(newest)
 
     async def refresh(self) -> None:
         """Look whether the catalogue is another one than that which was read last; if so, take it."""
-        async with asyncio.timeout(_READ_SECONDS), self._database.session() as session:
+        async with asyncio.timeout(_READ_SECONDS), self._database.snapshot() as session:
             newest = await refresh_catalog(session, self._newest)
         if newest is not self._newest:
             self._take(newest)

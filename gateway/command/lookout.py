@@ -63,7 +63,7 @@ class Lookout:
             yield f"Not served yet: {awaited}. `strop status` tells how far it is."
 
     async def _look(self) -> Outlook:
-        async with self._database.session() as session:
+        async with self._database.snapshot() as session:
             catalog = await load_catalog(session)
             workers = await list_live_workers(session)
             replicas = await list_replicas(session)

@@ -73,7 +73,7 @@ async def set_key(
     async with resources.database.session() as session:
         if fields is not None:
             key = await store.find_key(session, key_id, is_locked=True)
-            given["exceptions"] = changed(exceptions_of(key) or Exceptions(), fields)
+            given["exceptions"] = changed(exceptions_of(key.exceptions) or Exceptions(), fields)
         key = await store.set_key(session, key_id, **given)
         return describe_key(key, await tokens_of_key(session, key.id))
 

@@ -72,7 +72,7 @@ async def _read_plan(
         for engine in group
         if settings.pool(pool).kind is PoolKind.OPENAI
     }
-    async with database.session() as session:
+    async with database.snapshot() as session:
         catalog = await load_catalog(session)
         registry = {adapter.name: adapter for adapter in await list_adapters(session)}
         seen = await replicas_seen_within(session, UPSTREAM_LOOK_SECONDS)

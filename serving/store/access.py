@@ -68,9 +68,9 @@ class Usage(SQLModel, table=True):
     """The share of replicas' time, where that has a price."""
 
 
-def exceptions_of(key: Key) -> Exceptions | None:
-    """Return what is special about a key's requests; None: nothing."""
-    return None if key.exceptions is None else msgspec.convert(key.exceptions, Exceptions)
+def exceptions_of(column: dict[str, Any] | None) -> Exceptions | None:
+    """Return what is special about a key's requests, from its row's `exceptions`; None: nothing."""
+    return None if column is None else msgspec.convert(column, Exceptions)
 
 
 def to_column(exceptions: Exceptions) -> dict[str, Any] | None:

@@ -1,8 +1,10 @@
 """The catalogue as gateway workers hold it in memory: keys and aliases as of one revision."""
 
+import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+import sqlalchemy
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,12 +16,23 @@ from serving.store.retention import kept_since
 from serving.store.tables import Adapter, Alias, Release, Revision
 from serving.store.usage import usage_of_month
 
+_MOST_AT_ONCE: Final = 500
+_OF_KEY: Final = tuple(
+    col(column)
+    for column in (
+        *(Key.id, Key.digest, Key.tenant, Key.role, Key.aliases),
+        *(Key.rpm, Key.tpm, Key.concurrency, Key.budget),
+        *(Key.exceptions, Key.no_log, Key.no_train),
+    )
+)
+
 
 async def load_catalog(session: AsyncSession) -> routing.Catalog:
     """Return keys and aliases, all as of one and the same revision.
 
     Every change raises the revision in its own transaction. So if it has not moved while the
-    rows were read, nothing else has either: no lock is taken and nobody is kept waiting.
+    rows were read, nothing else has either: no lock is taken and nobody is kept waiting. In a
+    snapshot nothing moves; else this begins anew, for as long as changes come faster than it reads.
     """
     while True:
         revision = await _revision(session)
@@ -53,25 +66,30 @@ async def _revision(session: AsyncSession) -> int:
 
 
 async def _principals(session: AsyncSession) -> dict[str, routing.Principal]:
-    keys = await session.exec(
-        select(Key).where(col(Key.revoked_at).is_(None)).execution_options(populate_existing=True)
+    """Read all keys, some at a time, as columns: requests are served meanwhile, by this event loop."""
+    query = sqlalchemy.select(*_OF_KEY).where(col(Key.revoked_at).is_(None))
+    rows = await session.stream(query.execution_options(yield_per=_MOST_AT_ONCE))
+    found: dict[str, routing.Principal] = {}
+    async for some in rows.partitions():
+        found.update((key.digest, _principal(key)) for key in some)
+        await asyncio.sleep(0)
+    return found
+
+
+def _principal(key: Any) -> routing.Principal:
+    return routing.Principal(
+        key_id=key.id,
+        tenant=key.tenant,
+        role=key.role,
+        aliases=None if key.aliases is None else frozenset(key.aliases),
+        quota=_quota(key),
+        exceptions=exceptions_of(key.exceptions),
+        is_logged=not key.no_log,
+        is_trainable=not (key.no_log or key.no_train),
     )
-    return {
-        key.digest: routing.Principal(
-            key_id=key.id,
-            tenant=key.tenant,
-            role=key.role,
-            aliases=None if key.aliases is None else frozenset(key.aliases),
-            quota=_quota(key),
-            exceptions=exceptions_of(key),
-            is_logged=not key.no_log,
-            is_trainable=not (key.no_log or key.no_train),
-        )
-        for key in keys
-    }
 
 
-def _quota(key: Key) -> routing.Quota:
+def _quota(key: Any) -> routing.Quota:
     """Return a key's limits; those of most keys are one and the same object, quick to tell."""
     found = routing.Quota(rpm=key.rpm, tpm=key.tpm, concurrency=key.concurrency, budget=key.budget)
     return routing.UNLIMITED if found == routing.UNLIMITED else found

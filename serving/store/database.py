@@ -47,6 +47,13 @@ class Database:
             await session.commit()
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[AsyncSession]:
+        """Yield a session that reads everything as of one moment, whatever is changed meanwhile."""
+        engine = self.engine.execution_options(isolation_level="REPEATABLE READ")
+        async with AsyncSession(engine) as session:
+            yield session
+
+    @asynccontextmanager
     async def lock(self, name: str) -> AsyncGenerator[bool]:
         """Try to hold the advisory lock `name`; yield whether we do. Dies with its connection."""
         async with self._hold(name, "pg_try_advisory_lock", "pg_advisory_unlock") as is_held:

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy
+from sqlmodel.ext.asyncio.session import AsyncSession
 
+from serving.routing.catalog import Alias as RoutedAlias
 from serving.routing.catalog import Quota
 from serving.settings import Settings
+from serving.store import catalog as module
 from serving.store.access import Usage
 from serving.store.aliases import create_alias, id_of, list_aliases, set_alias
 from serving.store.catalog import load_catalog, refresh_catalog
@@ -122,6 +126,25 @@ async def test_a_catalogue_is_of_one_revision(database: Database, settings: Sett
     changing = asyncio.create_task(change())
     assert await watch() > 0
     await changing
+
+
+async def test_a_catalogue_is_read_however_fast_it_changes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a revoked key would be good for as long as somebody makes others."""
+
+    async def change_and_read(session: AsyncSession) -> list[RoutedAlias]:
+        async with database.session() as other:
+            await create_key(other, role=Role.APP, tenant="acme", name="web")
+        return await read(session)
+
+    read = module._aliases
+    monkeypatch.setattr(module, "_aliases", change_and_read)
+    async with asyncio.timeout(60), database.snapshot() as session:
+        found = await load_catalog(session)
+    assert (found.revision, found.principals) == (0, {})
+    async with database.snapshot() as session:
+        assert (await refresh_catalog(session, found)).revision == 1
 
 
 async def test_a_catalogue_sees_its_own_transaction(database: Database, settings: Settings) -> None:
