@@ -58,7 +58,9 @@ class Dispatcher:
             for pool in settings.all_pools
         }
         self._lanes = {
-            pool.name: Lane(pool.name, settings.routing, metrics, clock)
+            pool.name: Lane(
+                pool.name, settings.routing, metrics, partial(self._num_at_work, pool.name), clock
+            )
             for pool in settings.all_pools
         }
 
@@ -108,13 +110,16 @@ class Dispatcher:
         if (before := self._standings.get(replica)) is not None:
             self._standings[replica] = sent(before, now)
             is_trial = self._standings[replica] != before
-        return Place(wanted.pool, replica, is_trial=is_trial, leave=self._leave)
+        return Place(wanted.pool, replica, taken_at=now, is_trial=is_trial, leave=self._leave)
 
     def _leave(self, place: Place) -> None:
         now = self._clock()
         self._load[place.replica] -= 1
         self._judge(place, now)
-        self._lanes[place.pool].one_left(now, was_served=place.has_served)
+        self._lanes[place.pool].one_left(place, now)
+
+    def _num_at_work(self, pool: str) -> int:
+        return sum(self._load[url] for url in self._prover.replicas_for(pool, None))
 
     def _candidates(self, wanted: Wanted, now: float) -> Sequence[str]:
         """Return the replicas that can answer, without those that are out while others are not.

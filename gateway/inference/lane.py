@@ -12,7 +12,7 @@ from typing import Final
 from gateway.inference.place import Place
 from monitoring.metrics import Metrics
 from serving.errors import UnavailableError
-from serving.routing.drain import DrainRate, expected_wait, retry_after
+from serving.routing.pace import Pace, expected_wait, retry_after
 from serving.sections import RoutingSettings
 
 _LOOK_SECONDS: Final = 0.1
@@ -23,20 +23,32 @@ Deal = Callable[[], Place | None]
 
 
 class Lane:
-    """Who waits for a replica of one pool, in one gateway worker."""
+    """Who waits for a replica of one pool, in one gateway worker.
+
+    Args:
+        pool: its name.
+        routing: how many may wait, and for how long.
+        metrics: told who is sent away.
+        num_at_work: returns how many places are taken.
+        clock: seconds.
+    """
 
     def __init__(
         self,
         pool: str,
         routing: RoutingSettings,
         metrics: Metrics,
+        num_at_work: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
         self._routing = routing
         self._metrics = metrics
         self._clock = clock
-        self._rate = DrainRate(clock())
+        self._num_at_work = num_at_work
+        self._pace = Pace()
+        self._moved_at = 0.0
+        """When the queue began to form, or went on last."""
         self._waiting: deque[_Waiter] = deque()
         self._next_look: asyncio.TimerHandle | None = None
 
@@ -51,6 +63,8 @@ class Lane:
             raise self._no_room("queue_full")
         if self._is_hopeless():
             raise self._no_room("queue_slow")
+        if not self._waiting:
+            self._moved_at = self._clock()
         waiter = _Waiter(deal)
         self._waiting.append(waiter)
         self._look_again()
@@ -64,20 +78,26 @@ class Lane:
             self._withdraw(waiter)
             raise
 
-    def one_left(self, now: float, *, was_served: bool) -> None:
+    def one_left(self, place: Place, now: float) -> None:
         """Give the place of a request that has ended to who waits.
 
         Those that were not served say nothing of how fast the queue moves: a replica that refuses
         does so at once.
         """
-        if was_served:
-            self._rate = self._rate.after_one_more(now)
+        if place.has_served:
+            self._pace = self._pace.after(now - place.taken_at)
         if self._waiting:
+            if place.has_served:
+                self._moved_at = now
             self._hand_out(most=1)
 
     def _is_hopeless(self) -> bool:
-        wait = expected_wait(len(self._waiting), self._rate.per_second(self._clock()))
+        wait = expected_wait(len(self._waiting), self._seconds_each())
         return wait is not None and wait > self._routing.queue_seconds
+
+    def _seconds_each(self) -> float | None:
+        standing_seconds = self._clock() - self._moved_at if self._waiting else 0.0
+        return self._pace.seconds_each(self._num_at_work(), standing_seconds)
 
     def _hand_out(self, most: int) -> None:
         """Give places to those who wait, in the order in which they came, to `most` of them."""
@@ -107,11 +127,10 @@ class Lane:
 
     def _no_room(self, reason: str) -> UnavailableError:
         self._metrics.shed(self._pool, reason)
-        rate = self._rate.per_second(self._clock())
         return UnavailableError(
             "Every engine has as many requests as it may. Try again later.",
             code="no_capacity",
-            retry_after=retry_after(len(self._waiting), rate),
+            retry_after=retry_after(len(self._waiting), self._seconds_each()),
         )
 
 

@@ -32,10 +32,17 @@ class Place:
     """
 
     def __init__(
-        self, pool: str, replica: str, *, is_trial: bool, leave: Callable[["Place"], None]
+        self,
+        pool: str,
+        replica: str,
+        *,
+        taken_at: float,
+        is_trial: bool,
+        leave: Callable[["Place"], None],
     ) -> None:
         self.pool = pool
         self.replica = replica
+        self.taken_at = taken_at
         self.is_trial = is_trial
         self.is_well: bool | None = None
         """What the request says of its replica, once it has ended; None: nothing."""

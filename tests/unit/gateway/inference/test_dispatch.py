@@ -102,16 +102,45 @@ async def test_a_full_queue_sends_away_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_queue_that_would_take_too_long_is_not_joined(world: World) -> None:
-    """One request in ten seconds got through: whoever came now would wait longer than it may."""
+    """Four places for half a minute each: whoever came now would wait longer than it may."""
     places = [await world.dispatcher.take(BASE) for _ in range(4)]
-    world.now += 10
+    world.now += 30
     with places.pop():
         pass
     places.append(await world.dispatcher.take(BASE))
     with pytest.raises(UnavailableError) as caught:
         await world.dispatcher.take(BASE)
-    assert caught.value.retry_after == pytest.approx(6.3, abs=1)
+    assert caught.value.retry_after == 7.5
     assert world.metric('strop_shed_total{pool="default",why="queue_slow"} 1.0')
+
+
+async def test_a_queue_that_stands_still_is_not_joined(world: World) -> None:
+    """However fast it moved before."""
+    answered(await world.dispatcher.take(BASE))
+    for _ in range(4):
+        await world.dispatcher.take(BASE)
+    waiting = asyncio.create_task(world.dispatcher.take(BASE))
+    await asyncio.sleep(0)
+    world.now += 3
+    with pytest.raises(UnavailableError) as caught:
+        await world.dispatcher.take(BASE)
+    assert caught.value.retry_after == 6
+    waiting.cancel()
+
+
+async def test_few_requests_make_no_queue_slow(world: World) -> None:
+    """After quiet hours, two that come together are one too many for no longer than one takes."""
+    for _ in range(3):
+        place = await world.dispatcher.take(BASE)
+        world.now += 1
+        answered(place)
+        world.now += 3600
+    places = [await world.dispatcher.take(BASE) for _ in range(4)]
+    waiting = asyncio.create_task(world.dispatcher.take(BASE))
+    await asyncio.sleep(0)
+    world.now += 1
+    answered(places[0])
+    assert (await waiting).replica == places[0].replica
 
 
 def answered(place: Place) -> None:
