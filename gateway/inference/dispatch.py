@@ -110,13 +110,24 @@ class Dispatcher:
         if (before := self._standings.get(replica)) is not None:
             self._standings[replica] = sent(before, now)
             is_trial = self._standings[replica] != before
-        return Place(wanted.pool, replica, taken_at=now, is_trial=is_trial, leave=self._leave)
+        return Place(
+            wanted.pool,
+            replica,
+            taken_at=now,
+            is_trial=is_trial,
+            leave=self._leave,
+            pass_trial=self._take_back,
+        )
 
     def _leave(self, place: Place) -> None:
         now = self._clock()
         self._load[place.replica] -= 1
         self._judge(place, now)
         self._lanes[place.pool].one_left(place, now)
+
+    def _take_back(self, place: Place) -> None:
+        self._standings.pop(place.replica, None)
+        logger.info("%s answers again", place.replica)
 
     def _num_at_work(self, pool: str) -> int:
         return sum(self._load[url] for url in self._prover.replicas_for(pool, None))

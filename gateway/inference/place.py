@@ -39,6 +39,7 @@ class Place:
         taken_at: float,
         is_trial: bool,
         leave: Callable[["Place"], None],
+        pass_trial: Callable[["Place"], None],
     ) -> None:
         self.pool = pool
         self.replica = replica
@@ -49,10 +50,17 @@ class Place:
         self.has_served = False
         """Whether the replica was at work for the request until that was over, or its client left."""
         self._leave = leave
+        self._pass_trial = pass_trial
 
     def fail(self) -> None:
         """Count what happened against the replica, though no error leaves the block."""
         self.is_well = False
+
+    def begin_answer(self) -> None:
+        """Note that an answer comes: a trial is passed by that, and not only at its end."""
+        if self.is_trial:
+            self.is_trial = False
+            self._pass_trial(self)
 
     def give_back(self) -> None:
         """Leave without having asked the replica anything."""

@@ -3,12 +3,15 @@
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from gateway.http.headers import lines_of
 from gateway.http.reply import Reply
 from gateway.inference.capture import Capture
 from gateway.inference.events import EventFilter
 from gateway.inference.order import Order
 from gateway.inference.pings import Pings
+from gateway.inference.place import Place
 from gateway.inference.reading import read_at_most
 from gateway.upstream.errors import WENT_AWAY
 from gateway.upstream.protocol import UpstreamResponse
@@ -22,24 +25,49 @@ _PIECE_BYTES: Final = 64 * 2**10
 _NOT_CACHED: Final = lines_of([(b"cache-control", b"no-cache")])
 
 
+class Whole(msgspec.Struct, frozen=True):
+    """An answer in one piece that the engine has done its part for."""
+
+    status: int
+    lines: bytes
+    """Its headers."""
+    body: bytes
+
+
 async def relay(
     response: UpstreamResponse,
     order: Order,
     capture: Capture,
     reply: Reply,
+    place: Place,
     ping_seconds: float | None,
-) -> None:
-    """Pass an answer on: a stream event by event, anything else in one piece.
+) -> Whole | None:
+    """Pass a stream on, event by event; return anything else, for `send_whole`.
 
     Raises:
         EngineError: the engine failed before the answer's end.
     """
     kind = response.headers.get("content-type", "application/json")
     if kind.startswith("text/event-stream"):
-        lines = _type_line(kind) + _NOT_CACHED
-        await _relay_stream(response, order, capture, reply, lines, ping_seconds)
+        reply.start_stream(response.status, _type_line(kind) + _NOT_CACHED)
+        await _relay_stream(response, order, capture, reply, place, ping_seconds)
+        return None
+    return await _read_whole(response, order, capture, _type_line(kind))
+
+
+async def send_whole(whole: Whole, capture: Capture, reply: Reply) -> None:
+    """Send an answer, record it, and let its last bytes go. Waits while the client is slow."""
+    body = whole.body
+    reply.start_whole(whole.status, whole.lines, len(body))
+    last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
+    for start in range(0, last_at, _PIECE_BYTES):
+        await reply.pass_on(body[start : start + _PIECE_BYTES])
+    if whole.status < 400:
+        capture.finish(InferenceStatus.OK)
     else:
-        await _relay_whole(response, order, capture, reply, _type_line(kind))
+        capture.finish(InferenceStatus.REFUSED, f"the engine answered {whole.status}")
+    await capture.secure()
+    await reply.end(body[last_at:])
 
 
 @lru_cache(maxsize=64)
@@ -52,10 +80,9 @@ async def _relay_stream(
     order: Order,
     capture: Capture,
     reply: Reply,
-    lines: bytes,
+    place: Place,
     ping_seconds: float | None,
 ) -> None:
-    reply.start_stream(response.status, lines)
     events = capture.stream = EventFilter(order.endpoint, drops_usage=order.drops_usage)
     pass_at_once, got, got_event = reply.pass_at_once, capture.got, capture.got_event
 
@@ -68,9 +95,13 @@ async def _relay_stream(
         got_event()
         return True
 
+    taker = None
     try:
         with Pings(reply, events, ping_seconds):
-            while chunk := await response.read(pass_token):
+            while chunk := await response.read(taker):
+                if taker is None:
+                    place.begin_answer()
+                    taker = pass_token
                 piece = _record(chunk, events, capture)
                 if events.is_done:
                     await capture.secure()
@@ -114,9 +145,9 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
         capture.finish(InferenceStatus.OK)
 
 
-async def _relay_whole(
-    response: UpstreamResponse, order: Order, capture: Capture, reply: Reply, lines: bytes
-) -> None:
+async def _read_whole(
+    response: UpstreamResponse, order: Order, capture: Capture, lines: bytes
+) -> Whole:
     body = await read_at_most(response, _MAX_WHOLE_BYTES, capture.got)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
@@ -124,13 +155,4 @@ async def _relay_whole(
         body = order.endpoint.refusal(response.status, body)
     else:
         capture.whole = body  # a client that leaves now has cost as much as one that stays
-    reply.start_whole(response.status, lines, len(body))
-    last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
-    for start in range(0, last_at, _PIECE_BYTES):
-        await reply.pass_on(body[start : start + _PIECE_BYTES])
-    if response.status < 400:
-        capture.finish(InferenceStatus.OK)
-    else:
-        capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
-    await capture.secure()
-    await reply.end(body[last_at:])
+    return Whole(response.status, lines, body)
