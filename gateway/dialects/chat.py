@@ -65,7 +65,7 @@ class _Chat(OlderEndpoint):
         "tools": tools,
         "tool_choice": tool_choice,
         "parallel_tool_calls": flag,
-        "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+        "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"),
     }
 
     def add_system_prompt(self, fields: Fields, prompt: str) -> None:

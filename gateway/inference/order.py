@@ -146,11 +146,17 @@ def _release_lines(release: int | str, adapter: str) -> bytes:
 def _longest_answer(fields: dict[str, Any], endpoint: Endpoint) -> int:
     limits = [fields[name] for name in LENGTHS if name in fields]
     if limits:
-        longest = min(limits)
+        longest = max(limits)  # which of several an engine goes by, it knows
     else:
         usual = endpoint.usual_answer_tokens
         longest = _USUAL_ANSWER_TOKENS if usual is None else usual
-    return int(fields.get("n", 1) * longest)
+    return int(fields.get("n", 1) * _num_prompts(fields.get("prompt")) * longest)
+
+
+def _num_prompts(prompt: Any) -> int:
+    """Return how many prompts are answered: a list may be one of token ids, or of several prompts."""
+    is_several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return len(prompt) if is_several else 1
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

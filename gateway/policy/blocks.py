@@ -22,7 +22,7 @@ from gateway.policy.sampling import MAX_TOKENS
 from gateway.policy.schemas import FUNCTION, schema
 
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,64}")
-_are_few = nested(200)
+_are_few = nested(5_000)
 
 
 @takes({"type": "string", "pattern": f"^{_MEDIA_TYPE.pattern}$"})
@@ -46,7 +46,7 @@ _BLOCKS: Kinds = {
     "tool_use": ({"id": label(256), "name": label(128), "input": _arguments}, {}),
     "tool_result": (
         {"tool_use_id": label(256)},
-        {"content": text_or(array(16, of_kind(_SHOWN))), "is_error": flag},
+        {"content": text_or(array(256, of_kind(_SHOWN))), "is_error": flag},
     ),
     "thinking": ({"thinking": any_text}, {"signature": any_text}),
     "redacted_thinking": ({}, {"data": any_text}),

@@ -1,7 +1,8 @@
 """What of a request an engine compiles into a grammar before it answers.
 
-That is a JSON Schema or a choice for the answer, and the tools where their form is forced: each of
-them strict, or a call of them demanded. Tools that a model may use as it likes are text to an engine.
+That is a JSON Schema or a choice for the answer, and the tools where their form is forced: one of
+them strict, a call of them demanded, or no two at once. Tools that a model may use as it likes are
+text to an engine.
 """
 
 from collections.abc import Mapping
@@ -46,10 +47,19 @@ def _forced_tools(fields: Mapping[str, Any]) -> Any:
     functions = [tool.get("function", tool) for tool in fields.get("tools", ())]
     choice = fields.get("tool_choice", "auto")
     kind = choice["type"] if isinstance(choice, dict) else choice
-    is_free = kind == "auto" and not any(function.get("strict") for function in functions)
-    if is_free or kind == "none" or not functions:
+    one_by_one = _is_one_by_one(fields, choice)
+    is_strict = one_by_one or any(function.get("strict") for function in functions)
+    if (kind == "auto" and not is_strict) or kind == "none" or not functions:
         return None
     return [
         choice,
+        one_by_one,
         [(each["name"], each.get("parameters", each.get("input_schema"))) for each in functions],
     ]
+
+
+def _is_one_by_one(fields: Mapping[str, Any], choice: Any) -> bool:
+    """Whether two calls at once are forbidden, in either dialect's words."""
+    if isinstance(choice, dict) and choice.get("disable_parallel_tool_use"):
+        return True
+    return fields.get("parallel_tool_calls") is False

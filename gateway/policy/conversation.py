@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from gateway.policy.arguments import arguments
 from gateway.policy.checks import (
     Check,
     UnfitError,
@@ -73,10 +74,22 @@ _PARTS: dict[str, Check] = {
     "input_audio": of_fields({"data": any_text, "format": label(16)}),
 }
 _ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
+_is_small_call = nested(_MAX_CALL_VALUES)
+
+
+@takes(_is_small_call.schema)
+def _tool_call(value: Any) -> Any:
+    _is_small_call(value)
+    function = value.get("function") if isinstance(value, dict) else None
+    if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+        at(".function.arguments", function["arguments"], arguments)
+    return value
+
+
 _FIELDS: dict[str, Check] = {
     "content": text_or(array(256, under_type(_PARTS))),
     "name": label(128),
-    "tool_calls": array(128, nested(_MAX_CALL_VALUES)),
+    "tool_calls": array(128, _tool_call),
     "tool_call_id": label(256),
     "refusal": any_text,
     "reasoning": any_text,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gateway.policy.arguments import arguments
 from gateway.policy.checks import (
     Check,
     UnfitError,
@@ -33,7 +34,19 @@ _PARTS: Kinds = {
     "refusal": ({"refusal": any_text}, {}),
     "input_image": ({"image_url": data_url}, {"detail": one_of("auto", "low", "high")}),
 }
-_content = text_or(array(256, of_kind(_PARTS)))
+_known_part = of_kind(_PARTS)
+
+
+@takes(_known_part.schema)
+def _part(value: Any) -> Any:
+    """Take a part. A refusal goes on as what it is, a text: vLLM fails on the other form."""
+    part = _known_part(value)
+    if part["type"] == "refusal":
+        return {"type": "output_text", "text": part["refusal"]}
+    return part
+
+
+_content = text_or(array(256, _part))
 _THOUGHTS: Kinds = {
     "reasoning_text": ({"text": any_text}, {}),
     "summary_text": ({"text": any_text}, {}),
@@ -44,7 +57,7 @@ _ITEMS: Kinds = {
         _AS_STORED,
     ),
     "function_call": (
-        {"call_id": _NAME, "name": label(128), "arguments": any_text},
+        {"call_id": _NAME, "name": label(128), "arguments": arguments},
         _AS_STORED,
     ),
     "function_call_output": ({"call_id": _NAME, "output": _content}, _AS_STORED),
@@ -107,7 +120,7 @@ text_format = of_fields({"format": of_kind(_FORMATS), "verbosity": one_of("low",
 
 reasoning = of_fields(
     {
-        "effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+        "effort": one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"),
         "summary": one_of("auto", "concise", "detailed"),
     }
 )

@@ -27,6 +27,9 @@ UNSAYABLE = (
     "whole number",  # JSON Schema takes 5.0 for one
     "free of whole numbers over 64 bits",
     "JSON of at most",
+    "JSON Schema of at most",
+    "left out beside more than",
+    "a pattern that counts",
     "nested at most",
     "parts and tool calls",  # of all messages together
     "is not served here",  # to any key without exceptions

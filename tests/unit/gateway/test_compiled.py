@@ -87,6 +87,22 @@ def test_strict_tools_count(endpoint: Endpoint) -> None:
     assert digest(endpoint, **tools(endpoint, SCHEMA)) is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "one_by_one"),
+    [
+        (CHAT, {"parallel_tool_calls": False}),
+        (RESPONSES, {"parallel_tool_calls": False}),
+        (MESSAGES, {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}),
+    ],
+)
+def test_tools_count_where_no_two_may_be_called(
+    endpoint: Endpoint, one_by_one: dict[str, Any]
+) -> None:
+    """vLLM holds a model to that by a grammar of all names."""
+    found = {digest(endpoint, **tools(endpoint, *some), **one_by_one) for some in ([{}], [{}, {}])}
+    assert len(found - {None}) == 2
+
+
 def test_which_function_is_demanded_counts() -> None:
     """An engine compiles for that one alone."""
     offered = tools(CHAT, SCHEMA, OTHER)

@@ -187,7 +187,7 @@ REFUSED = [
     (
         MESSAGES,
         "messages",
-        blocks({"type": "tool_use", "id": "c", "name": "f", "input": {"a": [1] * 300}}),
+        blocks({"type": "tool_use", "id": "c", "name": "f", "input": {"a": [1] * 5000}}),
         "messages[0].content[0].input",
     ),
     (MESSAGES, "tools", [{"type": "web_search_20250305", "name": "f"}], "tools[0].type"),

@@ -179,6 +179,17 @@ def test_tool_calls_of_earlier_turns_come_along() -> None:
     assert sent[1] == messages[1]
 
 
+def test_names_that_depend_on_each_other_are_no_keywords() -> None:
+    """A property may be called like one."""
+    schema = {
+        "properties": {"type": {}, "pattern": {}},
+        "dependentRequired": {"type": ["pattern"]},
+        "dependencies": {"pattern": ["type"]},
+    }
+    body = chat(response_format=schema_format(schema))
+    assert authorise(CHAT, body).fields["response_format"]["json_schema"]["schema"] == schema
+
+
 @pytest.mark.parametrize(
     ("message", "sent"),
     [
