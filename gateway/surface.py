@@ -110,7 +110,8 @@ async def metrics(request: AnyRequest) -> Response[bytes]:
     except OSError as error:
         logger.warning("The journal cannot be measured: %s", error)
         runtime.metrics.failed("journal")
-    return Response(runtime.metrics.render(), headers={"content-type": CONTENT_TYPE_LATEST})
+    text = await runtime.metrics.render_aside()
+    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _reasons_not_ready(runtime: Runtime) -> list[str]:

@@ -11,17 +11,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import msgspec
-from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, generate_latest
 
 from monitoring.series import Count, Durations, Families, Level
+from monitoring.several import render_all, tidy
 from serving.types import InferenceStatus
 
 logger = logging.getLogger("strop.monitoring")
@@ -184,7 +184,9 @@ class Metrics:
         return found
 
     async def run(self) -> None:
-        """Publish until cancelled: other workers answer for this one, too."""
+        """Publish until cancelled: other workers answer for this one, too, and for those before it."""
+        if folder := _shared_folder():
+            await asyncio.to_thread(tidy, folder)
         while True:
             await asyncio.sleep(_PUBLISH_SECONDS)
             try:
@@ -229,36 +231,18 @@ class Metrics:
     def render(self) -> bytes:
         """Return the exposition text: of all workers, where there are several."""
         self.publish()
-        folder = os.environ.get(MULTIPROCESS_VARIABLE)
-        if folder is None:
-            return generate_latest(self.registry)
-        _forget_the_dead(Path(folder))
-        everyone = CollectorRegistry()
-        _AllWorkers(everyone)  # type: ignore[no-untyped-call] # it has no annotations
-        return generate_latest(everyone)
+        return self._render()
+
+    async def render_aside(self) -> bytes:
+        """Return the same; with many series it takes a while, in which others are served."""
+        self.publish()
+        return await asyncio.to_thread(self._render)
+
+    def _render(self) -> bytes:
+        folder = _shared_folder()
+        return render_all(folder) if folder else generate_latest(self.registry)
 
 
-class _AllWorkers(MultiProcessCollector):
-    """What every worker has written.
-
-    A file that a worker has made and not yet filled would be taken for a broken one.
-    """
-
-    def collect(self) -> Iterable[Metric]:
-        files = [str(path) for path in Path(self._path).glob("*.db") if _is_filled(path)]
-        return cast(Iterable[Metric], self.merge(files))  # type: ignore[no-untyped-call]
-
-
-def _is_filled(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except FileNotFoundError:  # a dead worker's, just forgotten
-        return False
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Take dead workers out of the gauges of the living: what they had in flight is gone."""
-    for path in folder.glob("gauge_live*_*.db"):
-        pid = int(path.stem.rpartition("_")[2])
-        if not Path(f"/proc/{pid}").exists():
-            path.unlink(missing_ok=True)  # another worker may be at it, too
+def _shared_folder() -> Path | None:
+    folder = os.environ.get(MULTIPROCESS_VARIABLE)
+    return Path(folder) if folder else None

@@ -6,10 +6,10 @@ and for all hosts; each host adds what it has seen itself, and the larger of the
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from math import ceil
 from typing import Final, NoReturn
 
+from gateway.quota.calendar import Calendar
 from gateway.quota.rules import (
     Limit,
     Refusal,
@@ -23,7 +23,7 @@ from gateway.quota.rules import (
 from gateway.quota.schemas import RecentSchemas
 from gateway.quota.table import MONTH, REQUESTS_FULL_AT, SPENT, TOKENS_FULL_AT, Row, SharedTable
 from serving.errors import InsufficientQuotaError, RateLimitError
-from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota, month_number
+from serving.routing.catalog import UNLIMITED, Alias, MonthlyUsage, Principal, Quota
 
 _SOON_SECONDS: Final = 1.0
 _REQUEST_LINES: Final = (
@@ -46,24 +46,7 @@ class Quotas:
         self.table = table
         self.clock = clock
         self.schemas = RecentSchemas()
-        self._wall_clock = wall_clock
-        self._month = 0
-        self._month_ends_at = 0.0
-
-    @property
-    def month(self) -> int:
-        """The month that budgets are for now."""
-        if self._wall_clock() >= self._month_ends_at:
-            now = datetime.fromtimestamp(self._wall_clock(), UTC)
-            self._month = month_number(now)
-            year, month = divmod(self._month + 1, 12)
-            self._month_ends_at = datetime(year, month + 1, 1, tzinfo=UTC).timestamp()
-        return self._month
-
-    @property
-    def seconds_left(self) -> float:
-        """Until the next month's budgets."""
-        return self._month_ends_at - self._wall_clock()
+        self.calendar = Calendar(wall_clock)
 
 
 class Admission:
@@ -153,7 +136,7 @@ class Admission:
             self._leave_place(self._key_row)
         if self._alias_row is not None and self.num_used:
             with self._alias_row as row:
-                _spend(row.cells, self._quotas.month, self.num_used)
+                _spend(row.cells, self._quotas.calendar.month, self.num_used)
 
     def _take_place(self) -> None:
         now = self._quotas.clock()
@@ -186,13 +169,13 @@ class Admission:
         return None
 
     def _num_spent(self, cells: memoryview) -> int:
-        month, usage = self._quotas.month, self._usage
+        month, usage = self._quotas.calendar.month, self._usage
         counted = usage.by_key.get(self._principal.key_id, 0) if usage.month == month else 0
         return _catch_up(cells, month, counted)
 
     def _check_alias(self, alias: Alias, budget: int) -> None:
         quotas, usage = self._quotas, self._usage
-        month = quotas.month
+        month = quotas.calendar.month
         row = quotas.table.row(f"alias/{alias.id}")
         with row:
             counted = usage.by_alias.get(alias.id, 0) if usage.month == month else 0
@@ -200,7 +183,7 @@ class Admission:
         if spent >= budget:
             self._give_back_request()
             words = f"The model {alias.name!r} has used its {budget} tokens of this month."
-            raise InsufficientQuotaError(words, retry_after=quotas.seconds_left)
+            raise InsufficientQuotaError(words, retry_after=quotas.calendar.seconds_left)
         self._alias_row = row
 
     def _take_tokens(self, row: Row, num_tokens: int) -> None:
@@ -239,7 +222,7 @@ class Admission:
                 now = self._quotas.clock()
                 cells[TOKENS_FULL_AT] = taken(cells[TOKENS_FULL_AT], now, quota.tpm, self.num_used)
             if quota.budget is not None:
-                _spend(cells, self._quotas.month, self.num_used)
+                _spend(cells, self._quotas.calendar.month, self.num_used)
             row.end(self._num_reserved)
         finally:
             row.unlock()
@@ -257,7 +240,7 @@ class Admission:
             Limit.TOKENS: f"This key may use {quota.tpm} tokens a minute.",
         }[refusal.limit]
         if refusal.limit is Limit.BUDGET:
-            return InsufficientQuotaError(words, retry_after=self._quotas.seconds_left)
+            return InsufficientQuotaError(words, retry_after=self._quotas.calendar.seconds_left)
         return RateLimitError(f"{words} Try again in {ceil(wait * 10) / 10} s.", retry_after=wait)
 
 

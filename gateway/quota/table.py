@@ -67,7 +67,7 @@ class SharedTable:
                 self.column = self._take_column()
                 self._map(max(os.fstat(self._file).st_size, _size_of(_ROWS_AT_ONCE)))
                 self.cells[_NUM_COLUMNS] = max(self.num_columns, self.column + 1)
-                self._clear_column()
+                self._forget_the_dead()
         except OSError as error:
             raise ConfigurationError(
                 f"The file of limits {path} cannot be made: {error}. Its folder has to be on a "
@@ -114,12 +114,18 @@ class SharedTable:
             f"{MAX_WORKERS} gateway workers share this home already; there can be no more."
         )
 
-    def _clear_column(self) -> None:
-        """Forget what the column's last worker left behind when it was killed."""
+    def _forget_the_dead(self) -> None:
+        """Forget what killed workers left behind: the last one of our column, and all others."""
+        ended = [
+            column
+            for column in range(self.num_columns)
+            if column == self.column or not self.is_alive(column)
+        ]
         for index in range(self.cells[_NUM_ROWS]):
             start = _start_of(index)
-            self.cells[start + _FIRST_RUNNING + self.column] = 0
-            self.cells[start + _FIRST_RESERVED + self.column] = 0
+            for column in ended:
+                self.cells[start + _FIRST_RUNNING + column] = 0
+                self.cells[start + _FIRST_RESERVED + column] = 0
 
     def _find(self, name: str) -> int:
         """Return where the row of that name starts."""

@@ -148,6 +148,12 @@ def month_number(moment: datetime) -> int:
     return 12 * at.year + at.month - 1
 
 
+def month_begin(number: int) -> datetime:
+    """Return when the month of that number begins."""
+    year, month = divmod(number, 12)
+    return datetime(year, month + 1, 1, tzinfo=UTC)
+
+
 def digest_of(key: str) -> str:
     """Return the form in which a key is kept: SHA-256, hexadecimal.
 

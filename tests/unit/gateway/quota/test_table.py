@@ -47,3 +47,17 @@ def test_there_is_a_row_for_everybody(start: Start) -> None:
     assert second.row("another")[SPENT] == 0
     oldest.cells[SPENT] += 1
     assert second.row("key_0").cells[SPENT] == hash("key_0") + 1
+
+
+def test_who_comes_forgets_all_who_were_killed(start: Start) -> None:
+    """Not only the last one of its own column: what they had running is nobody's share of anything."""
+    first, second, third = start(), start(), start()
+    for table in (first, second, third):
+        table.row("replica").begin()
+        table.row("replica").reserve(5)
+    second.close()
+    third.close()
+    row = first.row("replica")
+    assert (row.num_running, row.num_reserved) == (3, 15)
+    assert start().column == 1
+    assert (row.num_running, row.num_reserved) == (1, 5)
