@@ -8,7 +8,8 @@ One pass:
 4. Detach and drop the table of each day that is due.
 5. Delete ratings, reviews and read segments' rows of those days, or of earlier ones.
 
-One process at a time does what is in the database; whoever comes second has done the first step. Each step can be repeated, so a kill anywhere leaves work for the next pass and nothing else. What
+One process at a time does what is in the database; whoever comes second has done the first step.
+Each step can be repeated, so a kill anywhere leaves work for the next pass and nothing else. What
 became part of a dataset, an evaluation set, a score, a decision or a sum of usage stays: releases
 that serve were made of it.
 """
@@ -17,6 +18,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import date
+from math import inf
 from pathlib import Path
 
 from serving.errors import UnavailableError
@@ -101,23 +103,20 @@ async def purge(database: Database, folder: Path, before: date) -> Purged:
 
 
 async def look_ahead(database: Database, folder: Path, before: date) -> Purged:
-    """Count what `purge` would delete, if nobody deletes it just now."""
-    purged = Purged(before)
-    async with database.lock(_LOCK) as is_ours:
-        purged.has_run = is_ours
-        if is_ours:
-            await _count(database, purged)
-            purged.num_files = len(await asyncio.to_thread(_list_set_aside, folder, before))
-    return purged
-
-
-async def _count(database: Database, purged: Purged) -> None:
+    """Count what `purge` would delete. A purge that runs meanwhile waits for nothing here."""
+    purged = Purged(before, has_run=True)
     async with database.session() as session:
-        for table in await list_days(session):
-            if table.day < purged.before:
-                purged.days[table.day] = await count_rows(session, table.day)
+        tables = await list_days(session)
         for kind in Hanging:
-            purged.hanging[kind] = await count_hanging(session, kind, purged.before)
+            purged.hanging[kind] = await count_hanging(session, kind, before)
+    for table in tables:
+        if table.day < before:
+            async with database.session() as session:
+                num_inferences = await count_rows(session, table.day)
+            if num_inferences is not None:
+                purged.days[table.day] = num_inferences
+    purged.num_files = len(await asyncio.to_thread(_list_set_aside, folder, before))
+    return purged
 
 
 async def _remove_days(database: Database, purged: Purged) -> UnavailableError | None:
@@ -138,7 +137,7 @@ async def _remove_days(database: Database, purged: Purged) -> UnavailableError |
 
 async def _drop_day(database: Database, day: date, purged: Purged) -> None:
     async with database.session() as session:
-        num_inferences = await count_rows(session, day)
+        num_inferences = await count_rows(session, day) or 0
     async with database.session() as session:
         is_gone = await drop_detached(session, day)
     if is_gone:
@@ -150,7 +149,14 @@ def _list_set_aside(folder: Path, before: date) -> list[Path]:
     """Return what was set aside and last written to before a day: it holds nothing newer."""
     midnight = midnight_of(before).timestamp()
     found = [*list_damaged(folder), *list_rejected(folder)]
-    return [path for path in found if path.stat().st_mtime < midnight]
+    return [path for path in found if _written_at(path) < midnight]
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # somebody has just removed it, or moved it back
+        return inf
 
 
 def _remove_set_aside(folder: Path, before: date) -> int:

@@ -85,6 +85,18 @@ class Dispatcher:
             for url in self._prover.replicas_for(wanted.pool, wanted.adapter)
         )
 
+    def take_back(self, place: Place) -> None:
+        """Send a replica requests again, whose trial has begun to be answered."""
+        if self._standings.pop(place.replica, None) is not None:
+            logger.info("%s answers again", place.replica)
+
+    def leave(self, place: Place) -> None:
+        """Judge a replica by a request that has ended; its place is another one's."""
+        now = self._clock()
+        self._load[place.replica] -= 1
+        self._judge(place, now)
+        self._lanes[place.pool].one_left(place, now)
+
     def load_of(self, replica: str) -> int:
         """Return how many requests are at a replica now."""
         return self._load[replica]
@@ -106,28 +118,11 @@ class Dispatcher:
             return None
         self._load[replica] += 1
         self._num_dealt += 1
-        is_trial = False
+        trial_of = None
         if (before := self._standings.get(replica)) is not None:
             self._standings[replica] = sent(before, now)
-            is_trial = self._standings[replica] != before
-        return Place(
-            wanted.pool,
-            replica,
-            taken_at=now,
-            is_trial=is_trial,
-            leave=self._leave,
-            pass_trial=self._take_back,
-        )
-
-    def _leave(self, place: Place) -> None:
-        now = self._clock()
-        self._load[place.replica] -= 1
-        self._judge(place, now)
-        self._lanes[place.pool].one_left(place, now)
-
-    def _take_back(self, place: Place) -> None:
-        self._standings.pop(place.replica, None)
-        logger.info("%s answers again", place.replica)
+            trial_of = before if self._standings[replica] != before else None
+        return Place(wanted.pool, replica, taken_at=now, trial_of=trial_of, desk=self)
 
     def _num_at_work(self, pool: str) -> int:
         return sum(self._load[url] for url in self._prover.replicas_for(pool, None))
@@ -161,8 +156,10 @@ class Dispatcher:
         if place.is_well and replica not in self._standings:
             return  # as nearly always
         before = self._standings.get(replica, Standing())
+        if place.trial_of is not None and before.is_in and place.is_well is False:
+            before = place.trial_of  # taken back for how the answer began, and not for how it ended
         if place.is_well is None:
-            after = left_open(before) if place.is_trial else before
+            after = left_open(before) if place.trial_of else before
         else:
             after = answered() if place.is_well else failed(before, now, self._rules)
         if after == Standing():

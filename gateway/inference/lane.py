@@ -87,8 +87,6 @@ class Lane:
         if place.has_served:
             self._pace = self._pace.after(now - place.taken_at)
         if self._waiting:
-            if place.has_served:
-                self._moved_at = now
             self._hand_out(most=1)
 
     def _is_hopeless(self) -> bool:
@@ -106,7 +104,9 @@ class Lane:
                 break
             if waiter.take_turn():
                 self._waiting.remove(waiter)
-                most -= waiter.has_place
+                if waiter.has_place:
+                    most -= 1
+                    self._moved_at = self._clock()
 
     def _look_again(self) -> None:
         if self._next_look is None:

@@ -1,14 +1,14 @@
 """What a request needs of a replica, and the place that it gets there."""
 
 from asyncio import CancelledError
-from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
 from monitoring.metrics import Served
 from serving.errors import EngineError
+from serving.routing.ejection import Standing
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +24,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas that are not to be asked again."""
 
 
+class Desk(Protocol):
+    """Who deals places."""
+
+    def take_back(self, place: "Place") -> None:
+        """Send a replica requests again: it has begun to answer its trial."""
+
+    def leave(self, place: "Place") -> None:
+        """Have a place free for another request."""
+
+
 class Place:
     """A request's place at `replica`, held while the block runs.
 
@@ -37,34 +47,32 @@ class Place:
         replica: str,
         *,
         taken_at: float,
-        is_trial: bool,
-        leave: Callable[["Place"], None],
-        pass_trial: Callable[["Place"], None],
+        trial_of: Standing | None,
+        desk: "Desk",
     ) -> None:
         self.pool = pool
         self.replica = replica
         self.taken_at = taken_at
-        self.is_trial = is_trial
+        self.trial_of = trial_of
+        """How its replica stood, if this request is to show whether it is well again."""
         self.is_well: bool | None = None
         """What the request says of its replica, once it has ended; None: nothing."""
         self.has_served = False
         """Whether the replica was at work for the request until that was over, or its client left."""
-        self._leave = leave
-        self._pass_trial = pass_trial
+        self._desk = desk
 
     def fail(self) -> None:
         """Count what happened against the replica, though no error leaves the block."""
         self.is_well = False
 
     def begin_answer(self) -> None:
-        """Note that an answer comes: a trial is passed by that, and not only at its end."""
-        if self.is_trial:
-            self.is_trial = False
-            self._pass_trial(self)
+        """Note that an answer comes: others need not wait for the end of a trial."""
+        if self.trial_of is not None:
+            self._desk.take_back(self)
 
     def give_back(self) -> None:
         """Leave without having asked the replica anything."""
-        self._leave(self)
+        self._desk.leave(self)
 
     def __enter__(self) -> Self:
         return self
@@ -81,4 +89,4 @@ class Place:
             self.is_well = self.has_served = True
         elif isinstance(error, CancelledError):
             self.has_served = True
-        self._leave(self)
+        self._desk.leave(self)

@@ -99,10 +99,10 @@ async def _relay_stream(
     try:
         with Pings(reply, events, ping_seconds):
             while chunk := await response.read(taker):
-                if taker is None:
+                piece = _record(chunk, events, capture)
+                if events.num_events and not events.is_failed:
                     place.begin_answer()
                     taker = pass_token
-                piece = _record(chunk, events, capture)
                 if events.is_done:
                     await capture.secure()
                 if piece:

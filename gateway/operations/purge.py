@@ -28,7 +28,10 @@ async def purge(resources: Resources, *, before: date | None, is_dry_run: bool) 
     work = look_ahead if is_dry_run else purge_days
     purged = await work(resources.database, settings.journal_dir, day)
     if not purged.has_run:
-        raise ConflictError("Another process purges just now. Try again when it is done.")
+        raise ConflictError(
+            f"Another process purges the database just now; {purged.num_files} files that were set "
+            "aside here are gone. Try again when it is done."
+        )
     return {**_describe(purged), "is_dry_run": is_dry_run}
 
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 from gateway.policy.checks import MAX_NESTING, UnfitError, any_text, takes
 
 _MAX_BRACKETS: Final = 5_000
-_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Possessive, and to the end where a string has none: each character is looked at once.
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET: Final = re.compile(r"[\[{\]}]")
 
 

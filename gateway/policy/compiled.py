@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.policy.checks import hold
+from gateway.policy.weight import light
+
 COMPILED: Final = frozenset(
     {"output_config", "response_format", "structured_outputs", "text", "tools"}
 )
@@ -22,17 +25,19 @@ def digest_of_schemas(fields: Mapping[str, Any]) -> bytes | None:
 
     Args:
         fields: as they passed their endpoint's table.
+
+    Raises:
+        InvalidRequestError: it would take too long; `param` names the field.
     """
-    compiled = [
-        fields.get("structured_outputs"),
-        _schema_of(fields.get("response_format")),
-        _schema_of(fields.get("text", {}).get("format")),
-        _schema_of(fields.get("output_config", {}).get("format")),
-        _forced_tools(fields),
-    ]
-    return (
-        blake2b(msgspec.json.encode(compiled), digest_size=16).digest() if any(compiled) else None
-    )
+    compiled = {
+        "structured_outputs": fields.get("structured_outputs"),
+        "response_format": _schema_of(fields.get("response_format")),
+        "text": _schema_of(fields.get("text", {}).get("format")),
+        "output_config": _schema_of(fields.get("output_config", {}).get("format")),
+        "tools": _forced_tools(fields),
+    }
+    asked = [hold(schema, name, light) for name, schema in compiled.items()]
+    return blake2b(msgspec.json.encode(asked), digest_size=16).digest() if any(asked) else None
 
 
 def _schema_of(form: dict[str, Any] | None) -> Any:

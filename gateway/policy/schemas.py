@@ -5,7 +5,6 @@ regular expressions and by sheer size (vLLM GHSA-vrq3-r879-7m65, GHSA-hf3c-wxg2-
 GHSA-rwxx-mrjm-wc2m): what passes here is small, shallow and plain.
 """
 
-import re
 from typing import Any, Final
 
 from gateway.policy.checks import (
@@ -22,13 +21,10 @@ from gateway.policy.checks import (
     text,
 )
 from gateway.policy.objects import of_fields, pick, record, shape, under_type
-from gateway.policy.weight import MAX_COUNTED_PROPERTIES, light
 
 _MAX_VALUES = 5_000
 _MAX_TOOL_VALUES = 20_000
 _MAX_PATTERN_LENGTH = 256
-_MAX_COUNT = 100
-_COUNTS = re.compile(r"\{(\d*),?(\d*)\}")
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Under these, keys are names that the client chose, or values, not keywords of the language.
 _NAMES = frozenset({"properties", "$defs", "definitions", "dependencies", "dependentSchemas"})
@@ -36,9 +32,7 @@ _VALUES = frozenset({"enum", "const", "default", "examples", "dependentRequired"
 
 _is_type = one_of(*_TYPES)
 _is_small = nested(_MAX_VALUES)
-_is_light = light(1)
 _are_small = nested(_MAX_TOOL_VALUES)
-_are_light = light(2)
 
 
 def _check_keywords(value: Any) -> None:
@@ -47,22 +41,11 @@ def _check_keywords(value: Any) -> None:
             at(f"[{index}]", item, _check_keywords)
     if not isinstance(value, dict):
         return
-    _check_number_of_properties(value)
     for key, inner in value.items():
         if key in _NAMES and isinstance(inner, dict):
             at("." + key, inner, _check_named)
         elif key not in _VALUES:
             at("." + key[:64], inner, _KEYWORDS.get(key, _check_keywords))
-
-
-def _check_number_of_properties(value: dict[str, Any]) -> None:
-    counted = value.keys() & {"minProperties", "maxProperties"}
-    properties = value.get("properties")
-    is_long = isinstance(properties, dict) and len(properties) > MAX_COUNTED_PROPERTIES
-    if counted and is_long:
-        raise UnfitError(
-            f"left out beside more than {MAX_COUNTED_PROPERTIES} properties", "." + min(counted)
-        )
 
 
 def _check_named(value: dict[str, Any]) -> None:
@@ -72,16 +55,9 @@ def _check_named(value: dict[str, Any]) -> None:
 
 @takes({"type": "string", "maxLength": _MAX_PATTERN_LENGTH})
 def _check_pattern(value: Any) -> None:
-    """Bound a pattern. Compiling it here would let a client's text hold up the worker; an engine
-    writes out whatever is counted, groups within groups too.
-    """
+    """Bound a pattern's length. Compiling it here would let a client's text hold up the worker."""
     if not isinstance(value, str) or len(value) > _MAX_PATTERN_LENGTH:
         raise UnfitError(f"a pattern of at most {_MAX_PATTERN_LENGTH} characters")
-    if "){" in value:
-        raise UnfitError("a pattern that counts no groups")
-    counts = [int(count) for found in _COUNTS.findall(value) for count in found if count]
-    if max(counts, default=0) > _MAX_COUNT:
-        raise UnfitError(f"a pattern that counts to at most {_MAX_COUNT}")
 
 
 @takes({"anyOf": [_is_type.schema, {"type": "array", "items": _is_type.schema}]})
@@ -101,18 +77,15 @@ _KEYWORDS: dict[str, Check] = {
     "pattern": _check_pattern,
     "patternProperties": _check_absent,
 }
-_SAID: Final = {
-    "properties": {key: check.schema for key, check in _KEYWORDS.items()},
-    "description": " ".join(check.schema["description"] for check in (_is_small, _is_light)),
-}
+_SAID: Final = {key: check.schema for key, check in _KEYWORDS.items()}
 
 
-@takes({"type": ["object", "boolean"]} | _SAID)
+@takes({"type": ["object", "boolean"], "properties": _SAID} | _is_small.schema)
 def schema(value: Any) -> Any:
     """Take a JSON Schema within bounds."""
     if isinstance(value, bool):
         return value
-    _is_light(_is_small(record(value)))
+    _is_small(record(value))
     _check_keywords(value)
     return value
 
@@ -133,7 +106,7 @@ def tools_of(tool: Check) -> Check:
 
     @takes(several.schema | _are_small.schema)
     def check(value: Any) -> Any:
-        return several(_are_light(_are_small(value)))
+        return several(_are_small(value))
 
     return check
 

@@ -34,6 +34,7 @@ from serving.journal.reader import (
     days_of,
     keep_rejects,
     read_entries,
+    refused_of,
     set_aside,
 )
 from serving.journal.segments import Segment, hold, list_segments, remove_drafts
@@ -81,8 +82,8 @@ class Progress:
     segment: Segment
     is_closed: bool
     refused: set[str]
-    """Inferences of the worker with a record that could not be stored in this pass: what comes after
-    it would find nothing, and is kept with it."""
+    """Inferences of the worker with a record that could not be stored and is in `rejected/`: what comes
+    after it would find nothing, and is kept likewise."""
     offset: int = 0
     tail: Tail = Tail.MORE
 
@@ -120,7 +121,7 @@ async def _ingest_worker(
     database: Database, segments: Sequence[Segment], report: IngestReport
 ) -> None:
     # Closed or not is asked before reading: afterwards, the end that was read may not be the end.
-    refused: set[str] = set()
+    refused = await asyncio.to_thread(refused_of, segments[0])
     progress = [Progress(segment, segment.is_closed(), refused) for segment in segments]
     for segment_progress in progress:
         await _read_through(database, segment_progress, report)

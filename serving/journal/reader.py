@@ -13,7 +13,7 @@ import msgspec
 
 from serving.ids import begun_at, moment_of
 from serving.journal.frames import Frame, Tail, pack, read_batch
-from serving.journal.records import MAGIC, Begin, End, Record
+from serving.journal.records import MAGIC, MAX_PAYLOAD_BYTES, Begin, End, Record
 from serving.journal.rows import (
     BegunRow,
     EndedRow,
@@ -24,7 +24,7 @@ from serving.journal.rows import (
     end_row,
     feedback_row,
 )
-from serving.journal.segments import DAMAGED, REJECTED, Segment, segment_path
+from serving.journal.segments import DAMAGED, REJECTED, Segment, list_rejected, segment_path
 
 logger = logging.getLogger("strop.serving")
 
@@ -134,6 +134,17 @@ def age_of_next(segment: Segment, offset: int) -> float:
     return 0.0
 
 
+def refused_of(segment: Segment) -> set[str]:
+    """Return the inferences of a segment's worker with a begin or an end in `rejected/`."""
+    found = {
+        _inference_in(frame)
+        for path in list_rejected(segment.path.parent)
+        if path.name.startswith(f"{segment.worker_id}.")
+        for frame in read_batch(path, 0, MAX_PAYLOAD_BYTES).frames
+    }
+    return {inference_id for inference_id in found if inference_id is not None}
+
+
 def keep_rejects(segment: Segment, rejects: Sequence[Reject]) -> None:
     """Put records, at least one, into `rejected/` beside their segment, as a segment of their own.
 
@@ -144,9 +155,14 @@ def keep_rejects(segment: Segment, rejects: Sequence[Reject]) -> None:
     folder, first = segment.path.parent / REJECTED, rejects[0]
     folder.mkdir(mode=0o700, exist_ok=True)
     path = segment_path(folder, segment.worker_id, time.time_ns() // 1000)
-    with path.open("xb") as file:
-        path.chmod(0o600)
-        file.write(MAGIC + b"".join(pack(reject.frame.payload) for reject in rejects))
+    draft = path.with_suffix(".draft")
+    try:
+        draft.write_bytes(MAGIC + b"".join(pack(reject.frame.payload) for reject in rejects))
+        draft.chmod(0o600)
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     logger.error(
         "%d records of %s cannot be stored, the first of them at byte %d: %s. They are kept as %s",
         len(rejects),

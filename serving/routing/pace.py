@@ -31,14 +31,17 @@ class Pace(msgspec.Struct, frozen=True):
 
         Args:
             num_at_work: places that are taken.
-            standing_seconds: for how long some have waited and none became free: it goes no faster.
+            standing_seconds: for how long some have waited and none got a place. What begins together
+                ends together: only longer than a request takes is it a standstill, and then the pace.
 
         Returns:
             None where nothing is known, because nothing has ended yet.
         """
         if not self.num_seen:
             return None
-        return max(self.mean_seconds / max(num_at_work, 1), standing_seconds)
+        if standing_seconds > self.mean_seconds:
+            return standing_seconds
+        return self.mean_seconds / max(num_at_work, 1)
 
 
 def expected_wait(num_before: int, seconds_each: float | None) -> float | None:

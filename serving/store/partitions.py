@@ -69,11 +69,17 @@ async def list_days(session: AsyncSession) -> list[DayTable]:
     return sorted(DayTable(date.fromisoformat(day), TableState(state)) for day, state in found)
 
 
-async def count_rows(session: AsyncSession, day: date) -> int:
-    """Return how many inferences a day's table holds, attached or not."""
+async def count_rows(session: AsyncSession, day: date) -> int | None:
+    """Return how many inferences a day's table holds, attached or not; None: it has just been dropped."""
     query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(partition_name(day)))
     connection = await session.connection()
-    return int((await connection.exec_driver_sql(query.as_string())).scalar_one())
+    try:
+        return int((await connection.exec_driver_sql(query.as_string())).scalar_one())
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.UndefinedTable):
+            await session.rollback()
+            return None
+        raise
 
 
 async def detach(database: Database, table: DayTable) -> None:

@@ -28,6 +28,8 @@ def all_texts(value: Any) -> list[str]:
         ("[" + "[]," * 4_000 + "[]]", True),
         ("[" + "[]," * 5_000 + "[]]", False),
         ("no JSON [[", True),
+        ("[" * 33 + '"' + '\\"' * 2_000_000, False),
+        ("[" * 32 + '"[' + '\\"' * 2_000_000, True),
     ],
 )
 def test_what_functions_were_called_with_is_no_deeper_than_engines_read(

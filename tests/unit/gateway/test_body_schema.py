@@ -28,8 +28,7 @@ UNSAYABLE = (
     "free of whole numbers over 64 bits",
     "JSON of at most",
     "JSON Schema of at most",
-    "left out beside more than",
-    "a pattern that counts",
+    "JSON Schema without",
     "nested at most",
     "parts and tool calls",  # of all messages together
     "is not served here",  # to any key without exceptions

@@ -13,30 +13,6 @@ from gateway.policy.checks import UnfitError
 
 FUNCTION = {"name": "f", "parameters": {"type": "object"}}
 
-
-def properties(count: int, each: Any = True, **more: Any) -> dict[str, Any]:
-    """Return the schema of an object with so many properties."""
-    return {"type": "object", "properties": {f"p{n}": each for n in range(count)}, **more}
-
-
-def pattern(text: str) -> dict[str, Any]:
-    """Return the schema of a text like that."""
-    return {"type": "string", "pattern": text}
-
-
-NUMBER = {"type": "number", "minimum": -1, "maximum": 1}
-COUNTED = properties(1, minProperties=1, maxProperties=1)
-SCHEMAS: list[tuple[Any, Any]] = [
-    (properties(1000), properties(1001)),
-    (properties(128, NUMBER), properties(129, NUMBER)),
-    (properties(256, {"format": "date"}), properties(257, {"format": "date"})),
-    (properties(16, pattern("^a$")), properties(17, pattern("^a$"))),
-    (properties(16, minProperties=5), properties(17, minProperties=5)),
-    (properties(16, maxProperties=5), properties(17, maxProperties=5)),
-    (properties(15, COUNTED), properties(17, COUNTED)),
-    (pattern("^[a-z]{1,100}$"), pattern("^[a-z]{1,101}$")),
-    (pattern("(a|b)*{"), pattern("(a|b){2}")),
-]
 MOST: list[tuple[Endpoint, str, Any, Any]] = [
     (CHAT, "n", 8, 9),
     (COMPLETIONS, "n", 8, 9),
@@ -54,20 +30,6 @@ MOST: list[tuple[Endpoint, str, Any, Any]] = [
     (CHAT, "tools", *([{"type": "function", "function": FUNCTION}] * n for n in (64, 65))),
     (RESPONSES, "tools", *([{"type": "function", **FUNCTION}] * n for n in (64, 65))),
     (MESSAGES, "tools", *([{"name": "f", "input_schema": {}}] * n for n in (64, 65))),
-    *((CHAT, "structured_outputs", {"json": one}, {"json": more}) for one, more in SCHEMAS),
-    *(
-        (
-            MESSAGES,
-            "output_config",
-            *({"format": {"type": "json_schema", "schema": s}} for s in two),
-        )
-        for two in SCHEMAS
-    ),
-    (
-        MESSAGES,
-        "tools",
-        *([{"name": "f", "input_schema": properties(500)}] * n for n in (4, 5)),
-    ),
 ]
 
 

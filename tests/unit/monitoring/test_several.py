@@ -1,8 +1,6 @@
 """Several workers' metrics: those that live are read, those that have ended are kept in one file."""
 
 import os
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -11,13 +9,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from monitoring.several import render_all, tidy
 
-
-@pytest.fixture(scope="module")
-def ended() -> int:
-    """The id of a process that is no more."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+ENDED = 2**22 + 1  # more than any process's id
 
 
 def write(folder: Path, kind: str, owner: int | str, name: str, value: float) -> None:
@@ -33,28 +25,28 @@ def files_in(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*.db")}
 
 
-def test_what_ended_workers_counted_stays_in_one_file(tmp_path: Path, ended: int) -> None:
+def test_what_ended_workers_counted_stays_in_one_file(tmp_path: Path) -> None:
     """However many there were; what they had in flight is gone."""
     living = os.getpid()
     for number in range(1, 4):
-        write(tmp_path, "counter", ended, "strop_x_total", 1)
+        write(tmp_path, "counter", ENDED, "strop_x_total", 1)
         write(tmp_path, "counter", living, "strop_x_total", 10)
-        write(tmp_path, "gauge_livesum", ended, "strop_x", 1)
-        write(tmp_path, "gauge_mostrecent", ended, "strop_x", 1)
-        (tmp_path / f"histogram_{ended}.db").touch()
+        write(tmp_path, "gauge_livesum", ENDED, "strop_x", 1)
+        write(tmp_path, "gauge_mostrecent", ENDED, "strop_x", 1)
+        (tmp_path / f"histogram_{ENDED}.db").touch()
         assert f'strop_x_total{{a="b"}} {number * 11}.0' in render_all(tmp_path).decode()
         assert files_in(tmp_path) == {"counter_ended.db", f"counter_{living}.db"}
 
 
 def test_where_there_is_no_room_both_files_stay(
-    tmp_path: Path, ended: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To write into a hole of a full disk would kill; what was counted is still read."""
-    write(tmp_path, "counter", ended, "strop_x_total", 1)
+    write(tmp_path, "counter", ENDED, "strop_x_total", 1)
     usage = namedtuple("usage", "free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(free=0))
     tidy(tmp_path)
-    assert files_in(tmp_path) == {f"counter_{ended}.db"}
+    assert files_in(tmp_path) == {f"counter_{ENDED}.db"}
     assert 'strop_x_total{a="b"} 1.0' in render_all(tmp_path).decode()
 
 

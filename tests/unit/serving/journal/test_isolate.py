@@ -9,6 +9,8 @@ import pytest
 from serving.journal.frames import pack
 from serving.journal.ingest import ingest
 from serving.journal.records import MAGIC, Record
+from serving.journal.writer import JournalWriter
+from serving.sections import JournalSettings
 from serving.store.database import Database
 from serving.types import InferenceStatus
 from tests.journal import make_begin, make_end, read_inferences, write_segment
@@ -74,6 +76,28 @@ async def test_an_answer_is_kept_with_its_request(
     }
     frames = b"".join(path.read_bytes().removeprefix(MAGIC) for path in rejects_of(folder))
     assert frames == b"".join(map(pack, payloads[2:-1]))
+
+
+async def test_an_answer_that_comes_passes_later_is_kept_likewise(
+    database: Database, folder: Path
+) -> None:
+    """As most do: ingest looks twice a second. Moved back together, they are tried together."""
+    writer = JournalWriter(folder, JournalSettings(), "w-1")
+    refused = make_begin(alias_id=2**63)
+    writer.append(refused)
+    assert (await ingest(database, folder)).num_rejected == 1
+    end = make_end(refused)
+    writer.append(end)
+    writer.close()
+    num_new = 1
+    for _ in range(3):
+        report = await ingest(database, folder)
+        assert (report.num_rejected, report.num_unmatched) == (num_new, 0)
+        kept = [path.read_bytes().removeprefix(MAGIC) for path in rejects_of(folder)]
+        assert kept == [pack(msgspec.msgpack.encode(record)) for record in (refused, end)]
+        for path in rejects_of(folder):
+            path.rename(folder / path.name)
+        num_new = 2
 
 
 async def test_a_later_versions_records_are_kept_for_it(database: Database, folder: Path) -> None:
