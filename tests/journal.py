@@ -100,7 +100,7 @@ async def read_segments(database: Database) -> dict[str, tables.Segment]:
 
 def write_segment(folder: Path, name: str, *payloads: bytes, tail: bytes = b"") -> Path:
     """Write a segment as a worker would that is gone now."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_bytes(MAGIC + b"".join(pack(payload) for payload in payloads) + tail)
     return path

@@ -124,10 +124,15 @@ class Capture:
         if self._order.is_logged:
             self._write_end(status, error, seconds, busy_ms)
 
-    def _count_time(self) -> float:
-        """Count what the replicas' time costs, those that were tried in vain too; return it, ms."""
+    def stop_meters(self) -> None:
+        """Measure no further: the replica has done its part."""
         for meter in self._meters:
             meter.stop()
+
+    def _count_time(self) -> float:
+        """Count what the replicas' time costs, those that were tried in vain too; return it, ms."""
+        self.stop_meters()
+        for meter in self._meters:
             self._served_metrics.cost(meter.cost)
         return sum(meter.busy_ms for meter in self._meters)
 

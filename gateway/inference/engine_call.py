@@ -15,7 +15,7 @@ from gateway.inference.dispatch import no_engine
 from gateway.inference.order import Order
 from gateway.inference.place import Place, Wanted
 from gateway.inference.reading import read_at_most
-from gateway.inference.relay import Whole, relay, send_whole
+from gateway.inference.relay import relay
 from gateway.runtime import Runtime
 from gateway.upstream.errors import UNREACHABLE, WENT_AWAY
 from gateway.upstream.protocol import Deadlines, UpstreamResponse
@@ -55,52 +55,39 @@ async def call_engine(runtime: Runtime, order: Order, capture: Capture, reply: R
         EngineError: the engine failed, before its answer's end too, or its answer is not for the
             client.
     """
+    ping_seconds = runtime.settings.gateway.ping_seconds
     wanted = _wanted(runtime, order, capture)
-    while isinstance(outcome := await _attempt(runtime, order, capture, reply, wanted), _Failure):
-        again = replace(wanted, tried=(outcome.replica,))
-        if wanted.tried or (outcome.is_overload and not runtime.dispatcher.has_another(again)):
-            capture.got(outcome.said)
-            raise outcome.error
+    while True:
+        with (
+            await runtime.dispatcher.take(wanted) as place,
+            runtime.meter(wanted.pool, place.replica) as meter,
+            capture.trace.call(place.replica),
+        ):
+            capture.goes_to(place.replica, meter)
+            response = await _ask(runtime, order, capture, place)
+            if not isinstance(response, _Failure):
+                with closing(response):
+                    capture.answered(response.status)
+                    if not _is_the_clients(response.status):
+                        await _refuse(response, capture)
+                    await relay(response, order, capture, reply, place, ping_seconds)
+                return
+        again = replace(wanted, tried=(place.replica,))
+        if wanted.tried or (response.is_overload and not runtime.dispatcher.has_another(again)):
+            capture.got(response.said)
+            raise response.error
         wanted = again
-    if outcome is not None:
-        await send_whole(outcome, capture, reply)
 
 
 class _Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica did in place of answering. Another one may be asked."""
 
-    replica: str
     error: UnavailableError
     """What the client gets if that is not to be."""
     said: bytes = b""
     """The engine's words for it."""
     is_overload: bool = False
     """Whether it has no room: then one that is out would hardly have any."""
-
-
-async def _attempt(
-    runtime: Runtime, order: Order, capture: Capture, reply: Reply, wanted: Wanted
-) -> Whole | _Failure | None:
-    """Have a replica answer, and pass a stream on; return what is not one, or why there is neither.
-
-    The place at the replica is held until the engine has done its part: how slowly a client reads an
-    answer that is here is nobody else's business.
-    """
-    with (
-        await runtime.dispatcher.take(wanted) as place,
-        runtime.meter(wanted.pool, place.replica) as meter,
-        capture.trace.call(place.replica),
-    ):
-        capture.goes_to(place.replica, meter)
-        response = await _ask(runtime, order, capture, place)
-        if isinstance(response, _Failure):
-            return response
-        with closing(response):
-            capture.answered(response.status)
-            if not _is_the_clients(response.status):
-                await _refuse(response, capture)
-            ping_seconds = runtime.settings.gateway.ping_seconds
-            return await relay(response, order, capture, reply, place, ping_seconds)
 
 
 def _wanted(runtime: Runtime, order: Order, capture: Capture) -> Wanted:
@@ -141,7 +128,7 @@ async def _ask(
         runtime.metrics.failed(error.code)
         capture.trace.call_failed(error.code)
         place.fail()
-        return _Failure(replica=place.replica, error=no_engine())
+        return _Failure(error=no_engine())
     if response.status not in _MAYBE_ANOTHERS:
         return response
     capture.answered(response.status)
@@ -153,7 +140,7 @@ async def _ask(
     runtime.metrics.failed(_NO_ROOM)
     capture.trace.call_failed(_NO_ROOM)
     place.fail()
-    return _Failure(replica=place.replica, error=_overloaded(response), said=said, is_overload=True)
+    return _Failure(error=_overloaded(response), said=said, is_overload=True)
 
 
 async def _words_of(response: UpstreamResponse) -> bytes:
@@ -181,7 +168,7 @@ def _not_there(
     runtime.prover.unprove(place.replica, order.choice.adapter)
     runtime.metrics.failed("adapter_missing")
     capture.trace.call_failed("adapter_missing")
-    return _Failure(replica=place.replica, error=no_engine())
+    return _Failure(error=no_engine())
 
 
 def _refuse_missing_route(order: Order, capture: Capture, status: int, said: bytes) -> None:

@@ -59,6 +59,7 @@ class Place:
         """What the request says of its replica, once it has ended; None: nothing."""
         self.has_served = False
         """Whether the replica was at work for the request until that was over, or its client left."""
+        self._has_begun = self._has_left = False
         self._desk = desk
 
     def fail(self) -> None:
@@ -67,8 +68,15 @@ class Place:
 
     def begin_answer(self) -> None:
         """Note that an answer comes: others need not wait for the end of a trial."""
-        if self.trial_of is not None:
+        if self.trial_of is not None and not self._has_begun:
+            self._has_begun = True
             self._desk.take_back(self)
+
+    def end_well(self) -> None:
+        """Leave before the block ends: the replica has done its part."""
+        self.is_well = self.has_served = True
+        self._has_left = True
+        self._desk.leave(self)
 
     def give_back(self) -> None:
         """Leave without having asked the replica anything."""
@@ -83,6 +91,8 @@ class Place:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._has_left:
+            return
         if isinstance(error, EngineError):
             self.is_well = False
         elif error is None and self.is_well is None:

@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
 from gateway.http.headers import lines_of
 from gateway.http.reply import Reply
 from gateway.inference.capture import Capture
@@ -25,15 +23,6 @@ _PIECE_BYTES: Final = 64 * 2**10
 _NOT_CACHED: Final = lines_of([(b"cache-control", b"no-cache")])
 
 
-class Whole(msgspec.Struct, frozen=True):
-    """An answer in one piece that the engine has done its part for."""
-
-    status: int
-    lines: bytes
-    """Its headers."""
-    body: bytes
-
-
 async def relay(
     response: UpstreamResponse,
     order: Order,
@@ -41,8 +30,8 @@ async def relay(
     reply: Reply,
     place: Place,
     ping_seconds: float | None,
-) -> Whole | None:
-    """Pass a stream on, event by event; return anything else, for `send_whole`.
+) -> None:
+    """Pass an answer on: a stream event by event, anything else in one piece.
 
     Raises:
         EngineError: the engine failed before the answer's end.
@@ -51,23 +40,8 @@ async def relay(
     if kind.startswith("text/event-stream"):
         reply.start_stream(response.status, _type_line(kind) + _NOT_CACHED)
         await _relay_stream(response, order, capture, reply, place, ping_seconds)
-        return None
-    return await _read_whole(response, order, capture, _type_line(kind))
-
-
-async def send_whole(whole: Whole, capture: Capture, reply: Reply) -> None:
-    """Send an answer, record it, and let its last bytes go. Waits while the client is slow."""
-    body = whole.body
-    reply.start_whole(whole.status, whole.lines, len(body))
-    last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
-    for start in range(0, last_at, _PIECE_BYTES):
-        await reply.pass_on(body[start : start + _PIECE_BYTES])
-    if whole.status < 400:
-        capture.finish(InferenceStatus.OK)
     else:
-        capture.finish(InferenceStatus.REFUSED, f"the engine answered {whole.status}")
-    await capture.secure()
-    await reply.end(body[last_at:])
+        await _relay_whole(response, order, capture, reply, place, _type_line(kind))
 
 
 @lru_cache(maxsize=64)
@@ -145,14 +119,31 @@ def _finish_stream(capture: Capture, events: EventFilter) -> None:
         capture.finish(InferenceStatus.OK)
 
 
-async def _read_whole(
-    response: UpstreamResponse, order: Order, capture: Capture, lines: bytes
-) -> Whole:
+async def _relay_whole(
+    response: UpstreamResponse,
+    order: Order,
+    capture: Capture,
+    reply: Reply,
+    place: Place,
+    lines: bytes,
+) -> None:
     body = await read_at_most(response, _MAX_WHOLE_BYTES, capture.got)
     if len(body) == _MAX_WHOLE_BYTES:
         raise EngineError(f"The engine's answer is longer than {_MAX_WHOLE_BYTES} bytes.")
+    # How slowly a client reads what is here is nobody else's business.
+    capture.stop_meters()
+    place.end_well()
     if response.status >= 400:
         body = order.endpoint.refusal(response.status, body)
     else:
         capture.whole = body  # a client that leaves now has cost as much as one that stays
-    return Whole(response.status, lines, body)
+    reply.start_whole(response.status, lines, len(body))
+    last_at = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
+    for start in range(0, last_at, _PIECE_BYTES):
+        await reply.pass_on(body[start : start + _PIECE_BYTES])
+    if response.status < 400:
+        capture.finish(InferenceStatus.OK)
+    else:
+        capture.finish(InferenceStatus.REFUSED, f"the engine answered {response.status}")
+    await capture.secure()
+    await reply.end(body[last_at:])

@@ -21,10 +21,10 @@ from gateway.policy.checks import (
     text,
 )
 from gateway.policy.objects import of_fields, pick, record, shape, under_type
+from gateway.policy.patterns import MAX_PATTERN_LENGTH
 
 _MAX_VALUES = 5_000
 _MAX_TOOL_VALUES = 20_000
-_MAX_PATTERN_LENGTH = 256
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Under these, keys are names that the client chose, or values, not keywords of the language.
 _NAMES = frozenset({"properties", "$defs", "definitions", "dependencies", "dependentSchemas"})
@@ -53,11 +53,11 @@ def _check_named(value: dict[str, Any]) -> None:
         at("." + called[:64], described, _check_keywords)
 
 
-@takes({"type": "string", "maxLength": _MAX_PATTERN_LENGTH})
+@takes({"type": "string", "maxLength": MAX_PATTERN_LENGTH})
 def _check_pattern(value: Any) -> None:
     """Bound a pattern's length. Compiling it here would let a client's text hold up the worker."""
-    if not isinstance(value, str) or len(value) > _MAX_PATTERN_LENGTH:
-        raise UnfitError(f"a pattern of at most {_MAX_PATTERN_LENGTH} characters")
+    if not isinstance(value, str) or len(value) > MAX_PATTERN_LENGTH:
+        raise UnfitError(f"a pattern of at most {MAX_PATTERN_LENGTH} characters")
 
 
 @takes({"anyOf": [_is_type.schema, {"type": "array", "items": _is_type.schema}]})

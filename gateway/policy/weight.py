@@ -39,7 +39,7 @@ _COUNTING: Final = frozenset({"maxProperties", "minProperties"})
 
 def light(value: Any) -> Any:
     """Take schemas, within any JSON, that have no more than so much of what is dear."""
-    counts: Counter[str] = Counter()
+    weight = Counter[str]()
     left = [value]
     while left:
         item = left.pop()
@@ -47,27 +47,30 @@ def light(value: Any) -> Any:
             left.extend(item)
         elif isinstance(item, dict):
             left.extend(item.values())
-            _weigh(item, counts)
-    for kind, most in _MOST.items():
-        if counts[kind] > most:
-            raise UnfitError(f"JSON Schema of at most {most:,} {kind}")
+            _weigh(item, weight)
     return value
 
 
-def _weigh(schema: dict[str, Any], counts: Counter[str]) -> None:
+def _weigh(schema: dict[str, Any], weight: Counter[str]) -> None:
     properties = schema.get("properties")
     num_properties = len(properties) if isinstance(properties, dict) else 0
-    counts[_PROPERTIES] += num_properties
+    _add(weight, _PROPERTIES, num_properties)
     for key, value in schema.items():
         if isinstance(value, dict):
             continue  # no keyword, but a property that is called like one
         if key in _BOUNDING:
-            counts[_BOUNDS] += 1
+            _add(weight, _BOUNDS, 1)
         elif key in _COUNTING:
-            counts[_COUNTED] += 1
+            _add(weight, _COUNTED, 1)
             if num_properties > _MAX_COUNTED_PROPERTIES:
                 raise UnfitError(
                     f"JSON Schema without `{key}` beside more than {_MAX_COUNTED_PROPERTIES} properties"
                 )
         elif key == "pattern" and isinstance(value, str):
-            counts[_PATTERNS] += cost_of(value)
+            _add(weight, _PATTERNS, cost_of(value))
+
+
+def _add(weight: Counter[str], kind: str, number: int) -> None:
+    weight[kind] += number
+    if weight[kind] > _MOST[kind]:  # at once: the rest may be long
+        raise UnfitError(f"JSON Schema of at most {_MOST[kind]:,} {kind}")

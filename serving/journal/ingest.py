@@ -37,7 +37,7 @@ from serving.journal.reader import (
     refused_of,
     set_aside,
 )
-from serving.journal.segments import Segment, hold, list_segments, remove_drafts
+from serving.journal.segments import REJECTED, Segment, hold, list_segments, remove_drafts
 from serving.store import tables
 from serving.store.database import Database
 from serving.store.partitions import ensure_partitions
@@ -112,6 +112,7 @@ async def ingest(database: Database, folder: Path) -> IngestReport:
         if is_held:
             report.has_run = True
             remove_drafts(folder)
+            remove_drafts(folder / REJECTED)
             for _, segments in groupby(list_segments(folder), key=attrgetter("worker_id")):
                 await _ingest_worker(database, list(segments), report)
     return report
@@ -164,7 +165,9 @@ async def _store(
     await ensure_partitions(database, days_of(reading.entries))
     async with database.session() as session:
         await _advance(session, progress, reading)
-        progress.refused.update(inferences_of(reading.rejects) - begun_in(reading.entries))
+        progress.refused.update(inferences_of(reading.rejects))
+        # Whose begin is here is tried: it was but the end that was refused, or is tried once more.
+        progress.refused.difference_update(begun_in(reading.entries))
         written, refused = await write_or_isolate(session, reading.entries, progress.refused)
         rejects = sorted([*reading.rejects, *refused], key=attrgetter("frame.offset"))
         if rejects:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -136,13 +137,23 @@ def age_of_next(segment: Segment, offset: int) -> float:
 
 def refused_of(segment: Segment) -> set[str]:
     """Return the inferences of a segment's worker with a begin or an end in `rejected/`."""
-    found = {
-        _inference_in(frame)
+    return {
+        inference_id
         for path in list_rejected(segment.path.parent)
         if path.name.startswith(f"{segment.worker_id}.")
-        for frame in read_batch(path, 0, MAX_PAYLOAD_BYTES).frames
+        for inference_id in _inferences_in(path)
     }
-    return {inference_id for inference_id in found if inference_id is not None}
+
+
+@lru_cache(maxsize=4096)
+def _inferences_in(path: Path) -> frozenset[str]:
+    """Read a file that never changes, and whose name never comes again."""
+    try:
+        frames = read_batch(path, 0, MAX_PAYLOAD_BYTES).frames
+    except FileNotFoundError:  # somebody has just moved it back
+        return frozenset()
+    found = (_inference_in(frame) for frame in frames)
+    return frozenset(inference_id for inference_id in found if inference_id is not None)
 
 
 def keep_rejects(segment: Segment, rejects: Sequence[Reject]) -> None:
@@ -155,7 +166,7 @@ def keep_rejects(segment: Segment, rejects: Sequence[Reject]) -> None:
     folder, first = segment.path.parent / REJECTED, rejects[0]
     folder.mkdir(mode=0o700, exist_ok=True)
     path = segment_path(folder, segment.worker_id, time.time_ns() // 1000)
-    draft = path.with_suffix(".draft")
+    draft = path.with_name(f".{path.name}")
     try:
         draft.write_bytes(MAGIC + b"".join(pack(reject.frame.payload) for reject in rejects))
         draft.chmod(0o600)

@@ -37,6 +37,9 @@ SCHEMAS: list[tuple[Any, Any]] = [
     (pattern(r"^(\d{1,3}\.){3}[\w-]{1,256}$"), pattern("((a{1,99}){1,99}){1,99}")),
     (properties(30, pattern("^[a-z]{1,256}$")), properties(31, pattern("^[a-z]{1,256}$"))),
     (properties(2, {"format": {}}), pattern("a" + "{9}" * 8)),
+    (properties(200, pattern("[" * 256)), properties(300, pattern("[" * 256))),
+    ({"const": {"pattern": "a" * 256}}, {"const": {"pattern": "[" * 1_000_000}}),
+    ({"default": "a{" + "9" * 9_000}, {"default": {"pattern": "a{" + "9" * 9_000 + "}"}}),
 ]
 
 
@@ -71,8 +74,9 @@ def test_there_is_a_most_of_what_is_dear_to_compile(
         ("a{,5}", 25),
         ("{9}{}", 0),
         (")){9}((", 0),
+        ("{" + "9" * 200, 0),
     ],
 )
 def test_what_a_pattern_counts_costs_its_square(text: str, cost: int) -> None:
     """Whatever stands in groups as often as they do; odd ones cost something and break nothing."""
-    assert cost_of(text) == cost
+    assert cost_of(text) == cost + 30 * len(text)

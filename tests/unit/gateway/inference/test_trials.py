@@ -13,6 +13,7 @@ async def test_a_trial_that_began_well_and_broke_off_was_none(tmp_path: Path) ->
         trial = await world.dispatcher.take(BASE)
         trial.begin_answer()
         assert not world.dispatcher.is_ejected(A)
+        trial.begin_answer()  # of each piece of the stream
         answered(await world.dispatcher.take(BASE))
         broken(trial)
         assert world.dispatcher.is_ejected(A)
@@ -35,3 +36,16 @@ async def test_a_client_that_leaves_a_trial_that_began_well_leaves_it_passed(
     trial.begin_answer()
     left(trial)
     assert not world.dispatcher.is_ejected(A)
+
+
+async def test_a_long_trial_forgives_once(tmp_path: Path) -> None:
+    """What others find meanwhile holds, however well the trial goes on."""
+    world = World(tmp_path, eject_after=1, eject_seconds=2)
+    world.prover.unprove(B)
+    broken(await world.dispatcher.take(BASE))
+    world.now += 3
+    trial = await world.dispatcher.take(BASE)
+    trial.begin_answer()
+    broken(await world.dispatcher.take(BASE))
+    trial.begin_answer()
+    assert world.dispatcher.is_ejected(A)

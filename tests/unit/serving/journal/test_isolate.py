@@ -100,6 +100,19 @@ async def test_an_answer_that_comes_passes_later_is_kept_likewise(
         num_new = 2
 
 
+async def test_a_request_is_stored_though_its_end_was_put_aside(
+    database: Database, folder: Path
+) -> None:
+    """As where a pass was cut off after it had put that aside: the next one begins anew."""
+    begin = make_begin()
+    odd = as_dict(make_end(begin)) | {"status": "odd"}
+    payloads = [msgspec.msgpack.encode(record) for record in (begin, odd)]
+    write_segment(folder / "rejected", "w-1.1700000000000000.journal", payloads[1])
+    write_segment(folder, "w-1.000001.journal", *payloads)
+    assert (await ingest(database, folder)).num_inferences == 1
+    assert set(await read_inferences(database)) == {begin.id}
+
+
 async def test_a_later_versions_records_are_kept_for_it(database: Database, folder: Path) -> None:
     """A type that we do not know is put aside; a key that we do not know is ignored."""
     begin = make_begin()
