@@ -18,15 +18,15 @@ def arguments(value: Any) -> Any:
     vLLM answers 500 to what Python's recursion is not enough for, as if it were broken itself.
     """
     if any_text(value).count("[") + value.count("{") > MAX_NESTING:  # as hardly ever
-        _check_depth(_BRACKET.findall(_STRING.sub("", value)))
+        _check_depth(_STRING.sub("", value))
     return value
 
 
-def _check_depth(brackets: list[str]) -> None:
-    if len(brackets) > 2 * _MAX_BRACKETS:
+def _check_depth(structure: str) -> None:
+    if sum(map(structure.count, "[]{}")) > 2 * _MAX_BRACKETS:
         raise UnfitError(f"JSON of at most {_MAX_BRACKETS} arrays and objects")
     depth = 0
-    for bracket in brackets:
+    for bracket in _BRACKET.findall(structure):
         depth += 1 if bracket in "[{" else -1
         if depth > MAX_NESTING:
             raise UnfitError(f"nested at most {MAX_NESTING} deep")
