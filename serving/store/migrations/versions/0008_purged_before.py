@@ -1,5 +1,4 @@
-"""Ratings by the time of their inference, whatever language the database sorts by; since when those
-are there."""
+"""Since when inferences are there, and ratings in the order of time in any language."""
 
 import sqlalchemy as sa
 from alembic import op
