@@ -68,9 +68,10 @@ async def _revision(session: AsyncSession) -> int:
 async def _principals(session: AsyncSession) -> dict[str, routing.Principal]:
     """Read all keys, some at a time, as columns: requests are served meanwhile, by this event loop."""
     query = sqlalchemy.select(*_OF_KEY).where(col(Key.revoked_at).is_(None))
-    rows = await session.stream(query.execution_options(yield_per=_MOST_AT_ONCE))
+    connection = await session.connection()
+    rows = await connection.execute(query)
     found: dict[str, routing.Principal] = {}
-    async for some in rows.partitions():
+    for some in rows.partitions(_MOST_AT_ONCE):
         found.update((key.digest, _principal(key)) for key in some)
         await asyncio.sleep(0)
     return found
