@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
+from gateway.inference.place import Place
 from tests.unit.gateway.inference.test_dispatch import BASE, A, B, World, answered, broken, left
+
+
+async def on_trial(home: Path) -> tuple[World, Place]:
+    """Return a world in which the only replica was out, and its trial."""
+    world = World(home, eject_after=1, eject_seconds=2)
+    world.prover.unprove(B)
+    broken(await world.dispatcher.take(BASE))
+    world.now += 3
+    return world, await world.dispatcher.take(BASE)
 
 
 async def test_a_trial_that_began_well_and_broke_off_was_none(tmp_path: Path) -> None:
@@ -28,11 +38,7 @@ async def test_a_client_that_leaves_a_trial_that_began_well_leaves_it_passed(
     tmp_path: Path,
 ) -> None:
     """What it saw of the answer is enough."""
-    world = World(tmp_path, eject_after=1, eject_seconds=2)
-    world.prover.unprove(B)
-    broken(await world.dispatcher.take(BASE))
-    world.now += 3
-    trial = await world.dispatcher.take(BASE)
+    world, trial = await on_trial(tmp_path)
     trial.begin_answer()
     left(trial)
     assert not world.dispatcher.is_ejected(A)
@@ -40,11 +46,7 @@ async def test_a_client_that_leaves_a_trial_that_began_well_leaves_it_passed(
 
 async def test_a_long_trial_forgives_once(tmp_path: Path) -> None:
     """What others find meanwhile holds, however well the trial goes on."""
-    world = World(tmp_path, eject_after=1, eject_seconds=2)
-    world.prover.unprove(B)
-    broken(await world.dispatcher.take(BASE))
-    world.now += 3
-    trial = await world.dispatcher.take(BASE)
+    world, trial = await on_trial(tmp_path)
     trial.begin_answer()
     broken(await world.dispatcher.take(BASE))
     trial.begin_answer()
