@@ -35,7 +35,7 @@ class Desk(Protocol):
 
 
 class Place:
-    """A request's place at `replica`, held while the block runs.
+    """A request's place at `replica`, held while the block runs, or until `end_well`.
 
     An EngineError that leaves the block counts against the replica, a block that comes to its end
     speaks for it; all else (the client has left) says nothing.
